@@ -1,0 +1,379 @@
+"""Measure nnfast against its peers: ``python -m bench.run --data DIR --markdown FILE``.
+
+Every contestant lives in a process of its own, on cores of its own choice of number; the rounds are
+interleaved, one contestant after the other, so that a slow minute of the machine is everybody's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.work import WORKS, Target, Work, write_data
+
+_PAUSE = 0.03  # seconds between rounds: threads of the one before stop spinning
+_UNITS = {"fit": "samples/s", "batch": "samples/s", "one": "us", "import": "ms", "memory": "MiB"}
+
+
+class Worker:
+    """A contestant's process."""
+
+    def __init__(self, name: str, work: Work) -> None:
+        peer, *special = name.split()
+        cores = sorted(os.sched_getaffinity(0))
+        threads = work.threads
+        self.dtype = "float32"
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        for word in special:
+            if word == "float64":
+                self.dtype = word
+            elif word.endswith("thread"):
+                threads = int(word.removesuffix("thread"))
+            else:
+                environment["NNFAST_ISA"] = word
+        best_of_all = peer == "torch" and work.kind == "fit"
+        used = cores if best_of_all else cores[:threads]
+        count = str(len(used))
+        for variable in ("OMP", "OPENBLAS", "MKL", "NNFAST"):
+            environment[f"{variable}_NUM_THREADS"] = count
+        if threads == 1:
+            environment["XLA_FLAGS"] = (
+                "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+            )
+        self.threads = threads
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.peers", peer, ",".join(map(str, used))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            bufsize=1,
+            env=environment,
+            cwd=Path(__file__).parents[1],
+        )
+
+    def ask(self, do: str, **more: Any) -> dict[str, Any]:
+        """One request; {"error": ...} if it failed or the process died."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **more}) + "\n")
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            return {"error": f"its process ended with code {self._process.wait()}"}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@dataclass
+class Outcome:
+    """What one contestant did in one work."""
+
+    name: str
+    dtype: str
+    threads: int = 0
+    version: str = ""
+    error: str = ""
+    measures: list[float] = field(default_factory=list)  # seconds; MiB for memory
+    peaks: list[float] = field(default_factory=list)  # GFLOP/s of one core, before each round
+    score: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.measures)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance from the fastest round to the slowest, relative to the median."""
+        return (max(self.measures) - min(self.measures)) / 2 / self.median if self.median else 0.0
+
+    def figure(self, work: Work) -> float:
+        """The median in the unit of the work."""
+        if work.kind in ("fit", "batch"):
+            return work.rows / self.median
+        return self.median * {"one": 1e6 / work.rows, "import": 1e3, "memory": 1.0}[work.kind]
+
+    def gflops(self, work: Work) -> float:
+        return work.flops * work.rows / self.median / 1e9
+
+
+@dataclass
+class Verdict:
+    """A target and what came of it."""
+
+    what: str
+    measured: float | None
+    target: Target
+    unit: str
+
+    def show(self, value: float | None) -> str:
+        if value is None:
+            return "-"
+        return {"peak": f"{value:.0%}", "x": f"{value:.2f}x"}.get(
+            self.unit, f"{value:.2f} {self.unit}"
+        )
+
+    def met(self, bound: float | None) -> str:
+        if bound is None or self.measured is None:
+            return "-"
+        good = self.measured >= bound if self.unit in ("peak", "x") else self.measured <= bound
+        return "yes" if good else "NO"
+
+
+@dataclass
+class Row:
+    """A work with its outcomes."""
+
+    work: Work
+    outcomes: list[Outcome]
+
+    def peak(self, dtype: str) -> float | None:
+        """The FMA peak of one core in this dtype: the median of the probes between the rounds."""
+        probes = [p for outcome in self.outcomes if outcome.dtype == dtype for p in outcome.peaks]
+        return statistics.median(probes) if probes else None
+
+    def share(self, outcome: Outcome) -> float | None:
+        peak = self.peak(outcome.dtype)
+        if peak is None or not self.work.flops or not outcome.measures:
+            return None
+        return outcome.gflops(self.work) / (peak * outcome.threads)
+
+    def verdicts(self) -> list[Verdict]:
+        found = {outcome.name: outcome for outcome in self.outcomes if outcome.measures}
+        return [self._verdict(target, found) for target in self.work.targets]
+
+    def _verdict(self, target: Target, found: dict[str, Outcome]) -> Verdict:
+        outcome = found.get(target.of)
+        unit = _UNITS[self.work.kind]
+        if target.against == "peak":
+            share = None if outcome is None else self.share(outcome)
+            return Verdict(f"{target.of}, share of the FMA peak", share, target, "peak")
+        if target.against == unit:
+            figure = None if outcome is None else outcome.figure(self.work)
+            return Verdict(f"{target.of}, at most", figure, target, unit)
+        against = found.get(target.against)
+        ratio = against.median / outcome.median if outcome and against else None
+        return Verdict(f"{target.of} / {target.against}", ratio, target, "x")
+
+
+def measure(work: Work, folder: Path, rounds: int) -> Row:
+    """Prepare all contestants of a work, then let them take turns."""
+    workers: list[tuple[Worker, Outcome]] = []
+    try:
+        for name in work.contestants:
+            _progress(f"{work.name}: preparing {name}")
+            worker = Worker(name, work)
+            outcome = Outcome(name, worker.dtype)
+            workers.append((worker, outcome))
+            described = {**asdict(work), "threads": worker.threads, "targets": ()}
+            answer = worker.ask("prepare", work=described, folder=str(folder), dtype=worker.dtype)
+            outcome.error = answer.get("error", "")
+            outcome.threads = answer.get("threads", worker.threads)
+            outcome.version = answer.get("version", "")
+        for number in range(rounds):
+            _progress(f"{work.name}: round {number + 1} of {rounds}")
+            first = number % len(workers)
+            for worker, outcome in workers[first:] + workers[:first]:
+                if outcome.error:
+                    continue
+                time.sleep(_PAUSE)
+                answer = worker.ask("round")
+                outcome.error = answer.get("error", "")
+                if not outcome.error:
+                    outcome.measures.append(answer["measure"])
+                    outcome.peaks += [answer["peak"]] if "peak" in answer else []
+        for worker, outcome in workers:
+            if outcome.measures:
+                answer = worker.ask("score")
+                outcome.error = outcome.error or answer.pop("error", "")
+                outcome.score = answer
+    finally:
+        for worker, _ in workers:
+            worker.close()
+        _progress("")
+    return Row(work, [outcome for _, outcome in workers])
+
+
+def _progress(words: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{words}", end="", file=sys.stderr, flush=True)
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def outcome_table(row: Row) -> list[list[str]]:
+    """Header and lines of what was measured."""
+    unit = _UNITS[row.work.kind]
+    table = [["contestant", "threads", unit, "+-", "GFLOP/s", "of peak", "result"]]
+    for outcome in row.outcomes:
+        if not outcome.measures:
+            table.append([outcome.name, "-", "-", "-", "-", "-", f"not run: {outcome.error}"])
+            continue
+        figure = outcome.figure(row.work)
+        share = row.share(outcome)
+        table.append(
+            [
+                outcome.name,
+                str(outcome.threads),
+                f"{figure:,.0f}" if figure >= 1000 else f"{figure:.2f}",
+                f"{outcome.spread:.0%}",
+                f"{outcome.gflops(row.work):.1f}" if row.work.flops else "-",
+                "-" if share is None else f"{share:.0%}",
+                outcome.error or ", ".join(f"{k} {v:.4g}" for k, v in outcome.score.items()) or "-",
+            ]
+        )
+    return table
+
+
+def verdict_table(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and lines of what had to be reached."""
+    table = [["work", "figure", "measured", "must", "met", "aim", "met"]]
+    for row in rows:
+        for v in row.verdicts():
+            must, aim = v.target.must, v.target.aim
+            cells = [v.show(must), v.met(must), v.show(aim), v.met(aim)]
+            table.append([row.work.name, v.what, v.show(v.measured), *cells])
+    return table
+
+
+def as_text(table: list[list[str]]) -> str:
+    """The table for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for line in table:
+        cells = [
+            f"{cell:>{width}}" if 0 < i < len(line) - 1 else f"{cell:<{width}}"
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def as_markdown(table: list[list[str]]) -> str:
+    """The table for a README."""
+    header, *lines = table
+    rule = ["---", *["---:"] * (len(header) - 2), "---"]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
+
+
+def _machine(data: str, rounds: int) -> dict[str, Any]:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        model = next(
+            (ln.split(":")[1].strip() for ln in lines if ln.startswith("model name")), model
+        )
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "data": data,
+        "rounds": rounds,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _facts(machine: dict[str, Any], rows: Sequence[Row]) -> str:
+    versions = {
+        outcome.name.split()[0]: outcome.version
+        for row in rows
+        for outcome in row.outcomes
+        if outcome.version
+    }
+    peaks = [f"{p:.0f}" for row in rows if (p := row.peak("float32")) is not None]
+    peak = f"; FMA peak of a core {min(peaks)} to {max(peaks)} GFLOP/s (float32)" if peaks else ""
+    return (
+        f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "
+        f"Python {machine['python']}, {', '.join(f'{k} {v}' for k, v in versions.items())}; "
+        f"data: {machine['data']}; median of {machine['rounds']} interleaved rounds{peak}."
+    )
+
+
+def _as_json(machine: dict[str, Any], rows: Sequence[Row]) -> str:
+    works = []
+    for row in rows:
+        outcomes = [
+            {
+                **asdict(outcome),
+                "unit": _UNITS[row.work.kind],
+                "figure": outcome.figure(row.work) if outcome.measures else None,
+                "share_of_peak": row.share(outcome),
+            }
+            for outcome in row.outcomes
+        ]
+        verdicts = [
+            {**asdict(v), "must_met": v.met(v.target.must), "aim_met": v.met(v.target.aim)}
+            for v in row.verdicts()
+        ]
+        works.append({**asdict(row.work), "outcomes": outcomes, "verdicts": verdicts})
+    return json.dumps({"machine": machine, "works": works}, indent=1)
+
+
+def _as_markdown(machine: dict[str, Any], rows: Sequence[Row]) -> str:
+    parts = [_facts(machine, rows), as_markdown(verdict_table(rows))]
+    for row in rows:
+        parts += [f"**{row.work.name}**: {row.work.title}", as_markdown(outcome_table(row))]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> int:
+    """Run the benchmark and return the exit code."""
+    names = [work.name for work in WORKS]
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("--data", metavar="DIR", help="MNIST-format folder; else synthetic images")
+    parser.add_argument("--rows", default=",".join(names), metavar="NAME,...", help="which rows")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measure there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    options = parser.parse_args()
+    chosen = options.rows.split(",")
+    if unknown := set(chosen) - set(names):
+        parser.error(f"--rows: no {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if options.rounds < 1:
+        parser.error(f"--rounds: expected at least 1, got {options.rounds}")
+
+    works = [work for work in WORKS if work.name in chosen]
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="nnfast-bench-") as folder:
+        data = write_data(Path(folder), works, options.data)
+        machine = _machine(data, options.rounds)
+        print(f"data: {data}; {options.rounds} rounds, interleaved\n")
+        for work in works:
+            if work.threads > machine["cores"]:
+                print(f"{work.name}: left out, needs {work.threads} cores\n")
+                continue
+            row = measure(work, Path(folder), options.rounds)
+            rows.append(row)
+            print(f"{work.name}: {work.title}\n{as_text(outcome_table(row))}\n", flush=True)
+    print(as_text(verdict_table(rows)))
+    print(f"\n{_facts(machine, rows)}")
+    if options.json:
+        options.json.write_text(_as_json(machine, rows))
+    if options.markdown:
+        options.markdown.write_text(_as_markdown(machine, rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

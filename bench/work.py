@@ -1,0 +1,209 @@
+"""The rows of the benchmark: what is done, by whom, and the figures that nnfast must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Target:
+    """`of` must do at least `must` times what `against` does, and aims at `aim` times.
+
+    `against` is a contestant, or "peak" (share of the FMA peak), or a unit ("us", "ms", "MiB"):
+    then the figures are that unit's, and less is better.
+    """
+
+    against: str
+    must: float | None
+    aim: float | None = None
+    of: str = "nnfast"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row: the same work for each contestant.
+
+    A contestant is the name of a peer in peers.py and, behind it, what is special about its run: an
+    ISA, a dtype, a number of threads.
+    """
+
+    name: str
+    kind: str  # "fit", "one" (single rows), "batch" (predict), "import", "memory"
+    contestants: tuple[str, ...]
+    targets: tuple[Target, ...]
+    sizes: tuple[int, ...] = ()
+    activation: str = "relu"
+    batch_size: int = 1
+    rows: int = 1  # samples (or calls) a round
+    optimizer: str = "sgd"  # lr 0.1; "adam": lr 0.001
+    loss: str = "cross_entropy"
+    threads: int = 1
+
+    @property
+    def title(self) -> str:
+        """What is done, in words."""
+        net = "-".join(map(str, self.sizes))
+        threads = f", {self.threads} threads" if self.threads > 1 else ""
+        return {
+            "fit": f"train {net} {self.activation}, batch {self.batch_size}, "
+            f"{self.optimizer}, {self.loss}, {self.rows:,} rows a round{threads}",
+            "one": f"one row through {net} {self.activation}, {self.rows:,} calls a round",
+            "batch": f"predict {self.rows:,} rows of {net} {self.activation}{threads}",
+            "import": "import in a fresh process (nnfast: what it adds to NumPy)",
+            "memory": f"what an epoch of {net} adds to the process beside X, y and theta",
+        }[self.kind]
+
+    @property
+    def flops(self) -> int:
+        """FLOP a sample; training leaves out the gradient of the network's input."""
+        products = [n_in * n_out for n_in, n_out in pairwise(self.sizes)]
+        if self.kind == "fit":
+            return 6 * sum(products) - 2 * products[0]
+        return 2 * sum(products) if self.kind in ("one", "batch") else 0
+
+
+_TRAINERS = ("nnfast", "nnfast avx2", "nnfast float64", "jax", "torch", "numpy")
+_AVX2 = Target("nnfast", 0.85, of="nnfast avx2")
+_FLOAT64 = Target("nnfast", 0.45, of="nnfast float64")
+
+WORKS: tuple[Work, ...] = (
+    Work(
+        "784-30-10",
+        "fit",
+        _TRAINERS,
+        (Target("jax", 2.6, 3.2), Target("torch", 22), Target("peak", 0.66, 0.76), _AVX2, _FLOAT64),
+        (784, 30, 10),
+        batch_size=10,
+        rows=60_000,
+    ),
+    Work(
+        "784-64-64-10",
+        "fit",
+        _TRAINERS,
+        (Target("jax", 1.5, 1.7), Target("peak", 0.77, 0.86), _AVX2, _FLOAT64),
+        (784, 64, 64, 10),
+        batch_size=32,
+        rows=60_000,
+    ),
+    Work(
+        "784-128-10",
+        "fit",
+        _TRAINERS,
+        (Target("jax", 1.25, 1.4), Target("peak", 0.80, 0.89), _AVX2, _FLOAT64),
+        (784, 128, 10),
+        batch_size=32,
+        rows=60_000,
+    ),
+    Work(
+        "784-512-512-10",
+        "fit",
+        _TRAINERS,
+        (Target("jax", 1.0, 1.1), Target("peak", 0.78, 0.90), _AVX2, _FLOAT64),
+        (784, 512, 512, 10),
+        batch_size=128,
+        rows=12_800,
+    ),
+    Work(
+        "784-512-512-10-x2",
+        "fit",
+        ("nnfast", "nnfast 1thread", "jax", "torch"),
+        (Target("nnfast 1thread", 1.8, 1.95), Target("jax", None), Target("torch", None)),
+        (784, 512, 512, 10),
+        batch_size=128,
+        rows=12_800,
+        threads=2,
+    ),
+    Work(
+        "16-64-64-4",
+        "fit",
+        _TRAINERS,
+        (Target("jax", 1.6, 1.9), _AVX2),
+        (16, 64, 64, 4),
+        "tanh",
+        batch_size=32,
+        rows=10_240,
+        optimizer="adam",
+        loss="mse",
+    ),
+    Work(
+        "one-row",
+        "one",
+        ("nnfast", "onnxruntime", "numpy", "torch"),
+        (Target("us", 0.9, 0.6), Target("onnxruntime", None), Target("numpy", None)),
+        (16, 64, 64, 4),
+        "tanh",
+        rows=5_000,
+    ),
+    Work(
+        "batch-predict",
+        "batch",
+        ("nnfast", "nnfast avx2", "nnfast float64", "torch", "numpy"),
+        (Target("torch", 1.0), Target("peak", None, 0.88), _AVX2),
+        (784, 128, 10),
+        rows=10_000,
+    ),
+    Work("import", "import", ("nnfast", "numpy"), (Target("ms", 30.0),)),
+    Work(
+        "memory",
+        "memory",
+        ("nnfast",),
+        (Target("MiB", 8.0),),
+        (784, 128, 10),
+        batch_size=32,
+        rows=60_000,
+    ),
+)
+
+
+def write_data(folder: Path, works: Sequence[Work], directory: str | None) -> str:
+    """Put the arrays that all contestants read into `folder`; return what they are."""
+    rng = np.random.default_rng(0)
+    if directory is None:
+        name = "synthetic images of Fashion-MNIST's shape (no --data given)"
+        x, y = _synthetic_images(rng, 60_000)
+        x_test, y_test = x[-10_000:], y[-10_000:]
+    else:
+        from nnfast.datasets import load_mnist
+
+        name = Path(directory).resolve().name
+        (x, y), (x_test, y_test) = load_mnist(directory)
+        x, x_test = (a.reshape(len(a), -1) / np.float32(255) for a in (x, x_test))
+    small = rng.random((10_240, 16), np.float32)
+    teacher = rng.normal(size=(16, 4)).astype(np.float32)
+    arrays = {
+        "784.x": x,
+        "784.y": y,
+        "784.x_test": x_test,
+        "784.y_test": y_test,
+        "16.x": small,
+        "16.y": np.tanh(small @ teacher),
+    }
+    arrays |= {"16.x_test": arrays["16.x"], "16.y_test": arrays["16.y"]}
+    for key, array in arrays.items():
+        np.save(folder / key, array)
+    for sizes in {work.sizes for work in works if work.sizes}:
+        np.save(folder / "-".join(map(str, sizes)), _glorot(rng, sizes))
+    return name
+
+
+def _synthetic_images(
+    rng: np.random.Generator, n: int
+) -> tuple[np.ndarray[tuple[int, ...]], np.ndarray[tuple[int, ...]]]:
+    """Half the pixels 0, as in Fashion-MNIST; labels that a network can learn."""
+    x = np.maximum(rng.random((n, 784), np.float32) * 2 - 1, 0)
+    y = (x @ rng.normal(size=(784, 10)).astype(np.float32)).argmax(axis=1)
+    return x, y
+
+
+def _glorot(rng: np.random.Generator, sizes: tuple[int, ...]) -> np.ndarray[tuple[int, ...]]:
+    """One start for all: each layer's weights (n_in, n_out), then its biases."""
+    parts = []
+    for n_in, n_out in pairwise(sizes):
+        limit = (6 / (n_in + n_out)) ** 0.5
+        parts += [rng.uniform(-limit, limit, n_in * n_out), np.zeros(n_out)]
+    return np.concatenate(parts).astype(np.float32)

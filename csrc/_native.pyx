@@ -1,0 +1,365 @@
+# The one crossing from Python to C: check, take pointers, drop the GIL, call, raise. backend.py is its only user, and
+# hands over arrays of the right type and shape; what could still reach outside an array is checked here again.
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+cdef extern from "nnfast.h" nogil:
+    const char *NN_NAMES
+    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_DONE, NN_MORE
+    ctypedef struct nn_row:
+        int64_t op
+        int64_t attributes[8]
+        int64_t inputs[2]
+        int64_t output, theta, buffer
+    ctypedef struct nn_source:
+        const char *data
+        ptrdiff_t row_stride, stride
+        int32_t type, swapped
+    ctypedef struct nn_call:
+        const nn_row *rows
+        int64_t n_rows, n_in, n_out
+        void *theta
+        const void *bias
+        int64_t pass_dx
+        nn_source x, y
+        const int64_t *labels
+        const void *sample_weight
+        const int64_t *order
+        int64_t n, batch, loss, optimizer
+        double constants[4]
+        const double *rates
+        void *state
+        int64_t n_theta
+        void *gradient
+        void *outputs
+        int64_t threads
+        double serial_below
+        void *program
+        int64_t step, block, rows_done
+        double loss_sum
+    ctypedef struct nn_tile:
+        int64_t y_row, x_row, x_k, x_seg, w_k, w_seg, segs, seg, start, end
+        double rate
+    ctypedef struct nn_table:
+        const char *isa
+        int64_t is_double, lanes
+        int (*prepare)(nn_call *) noexcept nogil
+        int (*advance)(nn_call *, double) noexcept nogil
+        void (*release)(nn_call *) noexcept nogil
+        void (*predict_row)(const nn_call *, const void *, void *) noexcept nogil
+        int (*dense_backward)(nn_call *, const nn_source *, void *, void *) noexcept nogil
+        void (*activation)(int64_t, int64_t, int64_t, void *, const void *) noexcept nogil
+        void (*activation_grad)(int64_t, int64_t, int64_t, void *, const void *, const void *) noexcept nogil
+        int (*softmax_cross_entropy)(int64_t, int64_t, double *, void *, const void *, const int64_t *) noexcept nogil
+        void (*sgd_update)(int64_t, void *, const void *, double) noexcept nogil
+        void (*function)(int64_t, int64_t, void *, const void *) noexcept nogil
+        void (*panel)(int64_t, int64_t, void *, const void *, const void *, void *, const nn_tile *) noexcept nogil
+        void (*outer)(int64_t, int64_t, void *, const void *, const void *, void *, const nn_tile *) noexcept nogil
+        double (*peak)(double) noexcept nogil
+    const nn_table *nn_table_at(int index)
+
+cdef extern from "team.h" nogil:
+    int nn_max_threads()
+
+cdef extern from "rng.h" nogil:
+    void nn_permutation(int64_t *order, int64_t n, uint64_t seed, uint64_t step)
+
+NAMES = NN_NAMES.decode()
+# Element types by NumPy's kind and size, in the order of enum nn_type.
+TYPES = {"f4": 0, "f8": 1, "i1": 2, "i2": 3, "i4": 4, "i8": 5, "u1": 6, "b1": 6, "u2": 7, "u4": 8, "u8": 9}
+
+
+cdef const nn_table *table_of(str isa, bint is_double) except NULL:
+    cdef int i = 0
+    cdef const nn_table *table = nn_table_at(0)
+    while table != NULL:
+        if table.is_double == is_double and table.isa.decode() == isa:
+            return table
+        i += 1
+        table = nn_table_at(i)
+    raise ValueError(f"expected one of the instruction sets {isas()}, got {isa!r}")
+
+
+def isas():
+    """Names of the instruction sets that this build has and this processor runs, best first."""
+    cdef int i = 0
+    names = []
+    while nn_table_at(i) != NULL:
+        names.append(nn_table_at(i).isa.decode())
+        i += 2
+    return names
+
+
+cdef class Arrays:
+    """Holds the buffers whose pointers a call uses: none of them can move or be resized before release."""
+
+    cdef Py_buffer buffers[16]
+    cdef int n
+
+    cdef void *take(self, array, bint writable=False, bint strided=False) except? NULL:
+        if array is None:
+            return NULL
+        cdef int flags = PyBUF_STRIDED_RO if strided else PyBUF_C_CONTIGUOUS
+        PyObject_GetBuffer(array, &self.buffers[self.n], flags | (PyBUF_WRITABLE if writable else 0))
+        self.n += 1
+        return self.buffers[self.n - 1].buf
+
+    cdef void release(self) noexcept:
+        while self.n:
+            self.n -= 1
+            PyBuffer_Release(&self.buffers[self.n])
+
+    def __dealloc__(self):
+        self.release()
+
+
+cdef nn_source source(Arrays arrays, array) except *:
+    """A 2-D array of any real type and strides."""
+    cdef nn_source s
+    memset(&s, 0, sizeof(s))
+    if array is not None:
+        s.data = <const char *>arrays.take(array, False, True)
+        s.row_stride, s.stride = array.strides
+        s.type = TYPES[array.dtype.str[1:]]
+        s.swapped = not array.dtype.isnative
+    return s
+
+
+cdef class Run:
+    """One run of a plan, and where it stands. rows: (op, attributes, inputs, output, theta, buffer) of integers."""
+
+    cdef nn_call call
+    cdef nn_row *rows_
+    cdef const nn_table *table
+    cdef Arrays arrays
+    cdef readonly bint finite
+
+    def __cinit__(self, str isa, bint is_double, rows, int64_t n_in, int64_t n_out, theta, x, y, labels, sample_weight,
+                  order, int64_t batch, int64_t loss, int64_t optimizer, constants, rates, state, gradient, outputs,
+                  int64_t threads, double serial_below, bias, bint pass_dx):
+        cdef nn_call *c = &self.call
+        cdef int i, j
+        self.table = table_of(isa, is_double)
+        self.arrays = Arrays()
+        self.finite = True
+        self.rows_ = <nn_row *>calloc(len(rows), sizeof(nn_row))
+        if self.rows_ == NULL:
+            raise MemoryError
+        for i, (op, attributes, inputs, output, offset, buffer) in enumerate(rows):
+            self.rows_[i].op = op
+            for j, value in enumerate(attributes):
+                self.rows_[i].attributes[j] = value
+            for j, value in enumerate(inputs):
+                self.rows_[i].inputs[j] = value
+            self.rows_[i].output = output
+            self.rows_[i].theta = offset
+            self.rows_[i].buffer = buffer
+        c.rows, c.n_rows, c.n_in, c.n_out = self.rows_, len(rows), n_in, n_out
+        c.theta, c.n_theta = self.arrays.take(theta, optimizer >= 0), theta.size
+        c.bias, c.pass_dx = self.arrays.take(bias), pass_dx
+        c.x, c.y = source(self.arrays, x), source(self.arrays, y)
+        c.labels = <const int64_t *>self.arrays.take(labels)
+        c.sample_weight = self.arrays.take(sample_weight)
+        c.order, c.n, c.batch = <const int64_t *>self.arrays.take(order), order.size, batch
+        c.loss, c.optimizer = loss, optimizer
+        for i, value in enumerate(constants):
+            c.constants[i] = value
+        c.rates = <const double *>self.arrays.take(rates)
+        c.state = self.arrays.take(state, True)
+        c.gradient = self.arrays.take(gradient, True)
+        c.outputs = self.arrays.take(outputs, True)
+        c.threads, c.serial_below = threads, serial_below
+
+    def prepare(self):
+        if self.table.prepare(&self.call):
+            raise MemoryError("out of memory for the workspace of a run")
+
+    def __dealloc__(self):
+        if self.call.program != NULL:
+            self.table.release(&self.call)
+        free(self.rows_)
+
+    @property
+    def steps(self):
+        return self.call.step
+
+    @property
+    def rows(self):
+        return self.call.rows_done
+
+    @property
+    def loss(self):
+        return self.call.loss_sum
+
+    def advance(self, double seconds):
+        """Work for about so many seconds; True while there is more to do."""
+        cdef int status
+        with nogil:
+            status = self.table.advance(&self.call, seconds)
+        self.finite = status != NN_NOT_FINITE
+        return status == NN_MORE
+
+    def dense_backward(self, y, dx, db):
+        """The plan is (identity, dense); the call's y is dy and its gradient dW."""
+        cdef nn_source outputs = source(self.arrays, y)
+        cdef void *to_x = self.arrays.take(dx, True)
+        cdef void *to_b = self.arrays.take(db, True)
+        cdef int status
+        with nogil:
+            status = self.table.dense_backward(&self.call, &outputs, to_x, to_b)
+        if status:
+            raise MemoryError("out of memory for the workspace of dense_backward")
+
+
+cdef class Predictor:
+    """The network's output for one row, at the lowest latency: a snapshot of theta, packed once."""
+
+    cdef Run run
+    cdef object template
+    cdef Py_ssize_t bytes_in, bytes_out
+    cdef bytes format
+
+    def __cinit__(self, Run run, x, template):
+        cdef Arrays arrays = Arrays()
+        cdef void *from_ = arrays.take(x)
+        cdef void *to = arrays.take(template, True)
+        run.prepare()
+        run.table.predict_row(&run.call, from_, to)  # packs theta
+        self.run = run
+        self.template = template
+        self.bytes_in = run.call.n_in * template.itemsize
+        self.bytes_out = run.call.n_out * template.itemsize
+        self.format = template.dtype.char.encode()
+
+    cdef bint fits(self, Py_buffer *buffer, Py_ssize_t size):
+        return buffer.len == size and buffer.format[0] == self.format[0] and buffer.format[1] == 0
+
+    def __call__(self, x, out=None):
+        """y = net(x) for x of shape (n_in,) or (1, n_in), contiguous and of the network's dtype; out receives y."""
+        cdef Py_buffer from_, to
+        y = self.template.copy() if out is None else out
+        PyObject_GetBuffer(x, &from_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        try:
+            if not self.fits(&from_, self.bytes_in):
+                raise self.refusal("x", x, self.run.call.n_in)
+            PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE)
+            try:
+                if not self.fits(&to, self.bytes_out):
+                    raise self.refusal("out", y, self.run.call.n_out)
+                self.run.table.predict_row(&self.run.call, from_.buf, to.buf)
+            finally:
+                PyBuffer_Release(&to)
+        finally:
+            PyBuffer_Release(&from_)
+        return y
+
+    def refusal(self, name, array, size):
+        return ValueError(
+            f"expected {name} as a contiguous {self.template.dtype.name} array of {size} elements, "
+            f"got {array.dtype.name} of shape {array.shape}; convert it once with "
+            f"numpy.ascontiguousarray({name}, dtype={self.template.dtype.name!r})"
+        )
+
+
+# Dense arrays below: C-contiguous, of the type that is_double names.
+
+
+def activation(str isa, bint is_double, int64_t name, int64_t rows, int64_t n, y, z):
+    cdef const nn_table *table = table_of(isa, is_double)
+    cdef Arrays arrays = Arrays()
+    cdef void *out = arrays.take(y, True)
+    cdef const void *from_ = arrays.take(z)
+    with nogil:
+        table.activation(name, rows, n, out, from_)
+
+
+def activation_grad(str isa, bint is_double, int64_t name, int64_t rows, int64_t n, dz, y, dy):
+    cdef const nn_table *table = table_of(isa, is_double)
+    cdef Arrays arrays = Arrays()
+    cdef void *out = arrays.take(dz, True)
+    cdef const void *value = arrays.take(y)
+    cdef const void *gradient = arrays.take(dy)
+    with nogil:
+        table.activation_grad(name, rows, n, out, value, gradient)
+
+
+def softmax_cross_entropy(str isa, bint is_double, losses, dz, z, labels):
+    cdef const nn_table *table = table_of(isa, is_double)
+    cdef Arrays arrays = Arrays()
+    cdef int64_t rows = z.shape[0], n = z.shape[1]
+    cdef double *values = <double *>arrays.take(losses, True)
+    cdef void *out = arrays.take(dz, True)
+    cdef const void *from_ = arrays.take(z)
+    cdef const int64_t *classes = <const int64_t *>arrays.take(labels)
+    cdef int status
+    with nogil:
+        status = table.softmax_cross_entropy(rows, n, values, out, from_, classes)
+    if status:
+        raise MemoryError("out of memory for a row of softmax_cross_entropy")
+
+
+def sgd_update(str isa, bint is_double, theta, gradient, double rate):
+    cdef const nn_table *table = table_of(isa, is_double)
+    cdef Arrays arrays = Arrays()
+    cdef int64_t n = theta.size
+    cdef void *to = arrays.take(theta, True)
+    cdef const void *from_ = arrays.take(gradient)
+    with nogil:
+        table.sgd_update(n, to, from_, rate)
+
+
+def function(str isa, bint is_double, int64_t name, y, x):
+    """exp, log, log1p (0, 1, 2) of an array, for the tests."""
+    cdef const nn_table *table = table_of(isa, is_double)
+    cdef Arrays arrays = Arrays()
+    cdef int64_t n = x.size
+    cdef void *out = arrays.take(y, True)
+    cdef const void *from_ = arrays.take(x)
+    with nogil:
+        table.function(name, n, out, from_)
+
+
+def tile(str isa, bint is_double, bint outer, int64_t vectors, int64_t rows, y, x, w, other, strides, double rate=0.0):
+    """The register tile itself, for the tests; strides: the integers of nn_tile in their order. The arrays are not checked."""
+    cdef const nn_table *table = table_of(isa, is_double)
+    cdef Arrays arrays = Arrays()
+    cdef nn_tile t
+    t.y_row, t.x_row, t.x_k, t.x_seg, t.w_k, t.w_seg, t.segs, t.seg, t.start, t.end = strides
+    t.rate = rate
+    cdef void *to = arrays.take(y, True)
+    cdef const void *left = arrays.take(x)
+    cdef const void *right = arrays.take(w)
+    cdef void *more = arrays.take(other)
+    (table.outer if outer else table.panel)(vectors, rows, to, left, right, more, &t)
+
+
+def max_threads():
+    """Threads that OpenMP would use."""
+    return nn_max_threads()
+
+
+def lanes(str isa, bint is_double):
+    """Elements of a vector."""
+    return table_of(isa, is_double).lanes
+
+
+def peak(str isa, bint is_double, double seconds):
+    """FLOP/s of FMAs on this core, measured for about so many seconds."""
+    cdef const nn_table *table = table_of(isa, is_double)
+    cdef double rate
+    with nogil:
+        rate = table.peak(seconds)
+    return rate
+
+
+def permutation(order, uint64_t seed, uint64_t epoch):
+    """Fill order (int64) with a permutation of its indices."""
+    cdef Arrays arrays = Arrays()
+    cdef int64_t n = order.size
+    cdef int64_t *to = <int64_t *>arrays.take(order, True)
+    with nogil:
+        nn_permutation(to, n, seed, epoch)

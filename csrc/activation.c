@@ -1,0 +1,176 @@
+/* activation.c: activations as passes over rows just written, still in L1.
+ *
+ *     activate  y = f(z) in place        gate  dy *= f'(z), written with y = f(z)
+ * A vector that reaches beyond the n columns of a row works on padding, which the arena's rows have.
+ */
+#include "engine.h"
+#include "vecmath.h"
+
+INLINE vec value(const int name, vec z)
+{
+    switch (name) {
+    case NN_SIGMOID: return vec_sigmoid(z);
+    case NN_TANH: return vec_tanh(z);
+    case NN_RELU: return maximum(splat(0), z);
+    case NN_STEP: return choose(unordered(z, z), z, keep(greater(z, splat(0)), splat(1)));
+    default: return z;
+    }
+}
+
+INLINE vec gated(const int name, vec dy, vec y)
+{
+    switch (name) {
+    case NN_SIGMOID: return dy * fnma_(y, y, y);
+    case NN_TANH: return dy * fnma_(y, y, splat(1));
+    case NN_RELU: return keep(greater(y, splat(0)), dy);
+    case NN_STEP: return splat(0);
+    default: return dy;
+    }
+}
+
+/* The name is tested once a pass, not once a vector. */
+#define FOR_EACH_NAME(name, PASS)                                                                                      \
+    switch (name) {                                                                                                    \
+    case NN_SIGMOID: PASS(NN_SIGMOID) break;                                                                           \
+    case NN_TANH: PASS(NN_TANH) break;                                                                                 \
+    case NN_RELU: PASS(NN_RELU) break;                                                                                 \
+    case NN_STEP: PASS(NN_STEP) break;                                                                                 \
+    default: break;                                                                                                    \
+    }
+
+void FN(activate)(int name, int rows, int n, real *y, ptrdiff_t row)
+{
+    if (n == row) n *= rows, rows = 1;
+#define PASS(NAME)                                                                                                     \
+    for (int r = 0; r < rows; r++)                                                                                     \
+        for (int i = 0; i < n; i += LANES) store(y + r * row + i, value(NAME, load(y + r * row + i)));
+    FOR_EACH_NAME(name, PASS)
+#undef PASS
+}
+
+void FN(gate)(int name, int rows, int n, real *dy, ptrdiff_t dy_row, const real *y, ptrdiff_t y_row)
+{
+    if (n == dy_row && n == y_row) n *= rows, rows = 1;
+#define PASS(NAME)                                                                                                     \
+    for (int r = 0; r < rows; r++)                                                                                     \
+        for (int i = 0; i < n; i += LANES)                                                                             \
+            store(dy + r * dy_row + i, gated(NAME, load(dy + r * dy_row + i), load(y + r * y_row + i)));
+    FOR_EACH_NAME(name, PASS)
+#undef PASS
+}
+
+/* Softmax of one row: shifted by its maximum, summed in 16 lanes, divided. n columns; reads and writes no others. */
+static void softmax(int n, real *y, const real *z)
+{
+    vec top[WIDE], sum[WIDE];
+    UNROLL for (int v = 0; v < WIDE; v++) top[v] = splat(-INFINITY), sum[v] = splat(0);
+    for (int j = 0; j < n; j += LANES)
+        top[j / LANES % WIDE] = maximum(top[j / LANES % WIDE], choose(first(n - j), load_first(z + j, n - j), splat(-INFINITY)));
+    const vec shift = splat(maximum_16(top));
+    for (int j = 0; j < n; j += LANES) {
+        const vec e = keep(first(n - j), vec_exp(load_first(z + j, n - j) - shift));
+        sum[j / LANES % WIDE] += e;
+        store_first(y + j, e, n - j);
+    }
+    const vec inverse = splat(1 / sum_16(sum));
+    for (int j = 0; j < n; j += LANES) store_first(y + j, load_first(y + j, n - j) * inverse, n - j);
+}
+
+/* dz = y (dy - sum_j dy_j y_j) */
+static void softmax_grad(int n, real *dz, const real *y, const real *dy)
+{
+    vec sum[WIDE];
+    UNROLL for (int v = 0; v < WIDE; v++) sum[v] = splat(0);
+    for (int j = 0; j < n; j += LANES)
+        sum[j / LANES % WIDE] = fma_(load_first(dy + j, n - j), load_first(y + j, n - j), sum[j / LANES % WIDE]);
+    const vec mean = splat(sum_16(sum));
+    for (int j = 0; j < n; j += LANES)
+        store_first(dz + j, load_first(y + j, n - j) * (load_first(dy + j, n - j) - mean), n - j);
+}
+
+void FN(activation_forward)(const program *p, const layer *l, const worker *w, share s)
+{
+    const layer *from = l->input < 0 ? NULL : p->layers + l->input;
+    for (int r = s.first; r < s.end; r++) {
+        const real *z = from ? w->values + from->y + r * from->row : w->x[r];
+        real *y = w->values + l->y + r * l->row;
+        if (l->activation == NN_SOFTMAX) {
+            softmax(l->n_out, y, z);
+        } else {
+            memcpy(y, z, l->n_out * sizeof *y);
+            FN(activate)(l->activation, 1, l->n_out, y, 0);
+        }
+    }
+}
+
+void FN(activation_backward)(const program *p, const layer *l, const worker *w, share s)
+{
+    const layer *to = p->layers + l->input;
+    for (int r = s.first; r < s.end; r++) {
+        real *dx = w->values + to->dy + r * to->row, *dz = w->values + l->dy + r * l->row;
+        const real *y = w->values + l->y + r * l->row;
+        if (l->activation == NN_SOFTMAX)
+            softmax_grad(l->n_out, dz, y, dz);
+        else
+            FN(gate)(l->activation, 1, l->n_out, dz, 0, y, 0);
+        for (int j = 0; j < l->n_out; j++) dx[j] = l->add_dx ? dx[j] + dz[j] : dz[j];
+        FN(gate)(l->gate, 1, l->n_out, dx, 0, w->values + to->y + r * to->row, 0);
+    }
+}
+
+/* The faces for dense arrays: blocks of them pass through a padded row. */
+static void padded(int64_t name, int64_t n, real *out, const real *y, const real *dy)
+{
+    real a[BLOCK], b[BLOCK];
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        const int size = (int)at_most(n - i, BLOCK);
+        const size_t bytes = size * sizeof *out;
+        memset(a, 0, sizeof a);
+        memset(b, 0, sizeof b);
+        memcpy(a, y + i, bytes);
+        if (dy) {
+            memcpy(b, dy + i, bytes);
+            FN(gate)((int)name, 1, size, b, 0, a, 0);
+        } else
+            FN(activate)((int)name, 1, size, a, 0);
+        memcpy(out + i, dy ? b : a, bytes);
+    }
+}
+
+void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z)
+{
+    const uint64_t before = flush_denormals();
+    if (name == NN_SOFTMAX)
+        for (int64_t r = 0; r < rows; r++) softmax((int)n, (real *)y + r * n, (const real *)z + r * n);
+    else
+        padded(name, rows * n, y, z, NULL);
+    restore_denormals(before);
+}
+
+void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy)
+{
+    const uint64_t before = flush_denormals();
+    if (name == NN_SOFTMAX)
+        for (int64_t r = 0; r < rows; r++)
+            softmax_grad((int)n, (real *)dz + r * n, (const real *)y + r * n, (const real *)dy + r * n);
+    else
+        padded(name, rows * n, dz, y, dy);
+    restore_denormals(before);
+}
+
+void FN(function_array)(int64_t name, int64_t n, void *out, const void *in)
+{
+    const uint64_t before = flush_denormals();
+    real *y = out;
+    const real *x = in;
+    for (int64_t i = 0; i < n; i += LANES) {
+        const int left = (int)at_most(n - i, LANES);
+        const vec v = load_first(x + i, left);
+        switch (name) {
+        case NN_EXP: store_first(y + i, vec_exp(v), left); break;
+        case NN_LOG: store_first(y + i, vec_log(v), left); break;
+        case NN_LOG1P: store_first(y + i, vec_log1p(v), left); break;
+        }
+    }
+    restore_denormals(before);
+}

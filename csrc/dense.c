@@ -1,0 +1,185 @@
+/* dense.c: y = f(x W + b) and its gradients, as loops around the tile.
+ *
+ *     forward   y[r][n]  = f(b[n] + sum_k x[r][k] W[k][n])      panel, W packed
+ *     backward  dx[r][k] = sum_n dz[r][n] W[k][n]               panel, W^T packed
+ *     update    dW[k][n] = sum_r x[r][k] dz[r][n], db[n] = sum_r dz[r][n]     outer; db is the outer product with 1
+ *
+ * Forward and backward take a panel at a time (it stays in L1 or L2) and all rows of the block through it, one R1 block
+ * of k after another. The parameter pass takes a panel's columns of dz and CHUNK rows of W at a time: the new weights,
+ * the optimizer's step and the new W^T follow while they are in L1.
+ */
+#include "engine.h"
+
+enum { CHUNK = 48 }; /* rows of W a unit of work: a multiple of LANES and of the tile heights */
+
+static nn_rows input_rows(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
+{
+    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset};
+    const layer *from = p->layers + l->input;
+    return (nn_rows){w->values + from->y + first * from->row, NULL, offset};
+}
+
+static int64_t input_row(const program *p, const layer *l) { return l->input < 0 ? 0 : p->layers[l->input].row; }
+
+/* (n_in, n_out) weights, and the bias if there is one, to their panels, or back */
+static void copy_parameters(const layer *l, int widest, real *weights, real *bias, real *packed, bool unpack)
+{
+    for (panel q = panel_at(0, l->n_out, widest); q.vectors; q = next_panel(q)) {
+        const int width = q.vectors * LANES, used = (int)at_most(width, l->n_out - q.column);
+        real *to = packed + l->weights + q.column * round_up(l->n_in, LANES);
+        for (int k = 0; k < l->n_in; k++, to += width) {
+            real *from = weights + (int64_t)k * l->n_out + q.column;
+            memcpy(unpack ? from : to, unpack ? to : from, used * sizeof(real));
+        }
+    }
+    if (bias) {
+        real *to = packed + l->bias;
+        memcpy(unpack ? bias : to, unpack ? to : bias, l->n_out * sizeof(real));
+    }
+}
+
+/* The layer's slice of a vector laid out as theta. The bias lies behind the weights, unless the call has it apart. */
+static void copy_slice(const program *p, const layer *l, void *plain, real *packed, bool unpack)
+{
+    real *weights = (real *)plain + l->theta;
+    const bool behind = l->use_bias && !p->call->bias;
+    copy_parameters(l, p->widest, weights, behind ? weights + (int64_t)l->n_in * l->n_out : NULL, packed, unpack);
+}
+
+void FN(dense_pack)(const program *p, const layer *l)
+{
+    const nn_call *c = p->call;
+    copy_slice(p, l, c->theta, p->theta, false);
+    if (c->bias) memcpy(p->theta + l->bias, c->bias, l->n_out * sizeof(real));
+    for (int i = 0; i < p->slots; i++)
+        copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, false);
+    if (l->need_dx)
+        for (panel q = panel_at(0, l->n_out, p->widest); q.vectors; q = next_panel(q))
+            FN(dense_transpose)(p, l, q, 0, l->n_in);
+}
+
+void FN(dense_unpack)(const program *p, const layer *l)
+{
+    const nn_call *c = p->call;
+    if (!l->trainable) return;
+    if (c->gradient) copy_slice(p, l, c->gradient, p->gradient, true);
+    if (c->optimizer == NN_NO_OPTIMIZER) return;
+    copy_slice(p, l, c->theta, p->theta, true);
+    for (int i = 0; i < p->slots; i++)
+        copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, true);
+}
+
+/* Rows [first, end) of panel q of W, first a multiple of LANES, into the panels of W^T. */
+void FN(dense_transpose)(const program *p, const layer *l, panel q, int first, int end)
+{
+    const int64_t width = q.vectors * LANES, height = round_up(l->n_out, LANES);
+    const real *w = p->theta + l->weights + q.column * round_up(l->n_in, LANES);
+    panel to = panel_at(0, l->n_in, p->widest);
+    for (int k = first; k < end; k += LANES) {
+        while (k >= to.column + to.vectors * LANES) to = next_panel(to);
+        const int64_t to_width = to.vectors * LANES;
+        real *block = p->transposed + l->transposed + to.column * height + q.column * to_width + (k - to.column);
+        for (int n = 0; n < width; n += LANES)
+            transpose(w + k * width + n, width, block + n * to_width, to_width);
+    }
+}
+
+void FN(dense_forward)(const program *p, const layer *l, const worker *w, share s)
+{
+    const int rows = s.end - s.first;
+    int turn = 0;
+    for (panel q = panel_at(0, l->n_out, p->widest); q.vectors; q = next_panel(q)) {
+        if (turn++ % s.parts != s.part) continue;
+        const int width = q.vectors * LANES;
+        real *y = w->values + l->y + s.first * l->row + q.column;
+        const real *panel = p->theta + l->weights + q.column * round_up(l->n_in, LANES);
+        for (int k = 0; k < l->n_in; k += BLOCK) {
+            const int size = (int)at_most(BLOCK, l->n_in - k);
+            const bool relu = l->activation == NN_RELU && k + size == l->n_in;
+            const nn_tile t = {.y_row = l->row, .x_row = input_row(p, l), .segs = 1, .seg = size,
+                               .start = k ? START_ZERO : START_BIAS,
+                               .end = k ? (relu ? END_ADD_RELU : END_ADD) : (relu ? END_RELU : END_STORE)};
+            FN(panel)(q.vectors, rows, y, input_rows(p, l, w, s.first, k), panel + (int64_t)k * width,
+                      p->theta + l->bias + q.column, &t);
+        }
+        if (l->activation != NN_RELU) FN(activate)(l->activation, rows, width, y, l->row);
+    }
+}
+
+void FN(dense_backward)(const program *p, const layer *l, const worker *w, share s)
+{
+    const layer *to = p->layers + l->input;
+    const int rows = s.end - s.first;
+    int turn = 0;
+    for (panel q = panel_at(0, l->n_in, p->widest); q.vectors; q = next_panel(q)) {
+        if (turn++ % s.parts != s.part) continue;
+        const int width = q.vectors * LANES;
+        real *dx = w->values + to->dy + s.first * to->row + q.column;
+        const real *panel = p->transposed + l->transposed + q.column * round_up(l->n_out, LANES);
+        for (int n = 0; n < l->n_out; n += BLOCK) {
+            const nn_tile t = {.y_row = to->row, .x_row = l->row, .segs = 1, .seg = at_most(BLOCK, l->n_out - n),
+                               .end = n || l->add_dx ? END_ADD : END_STORE};
+            const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n};
+            FN(panel)(q.vectors, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
+        }
+        FN(gate)(l->gate, rows, width, dx, to->row, w->values + to->y + s.first * to->row + q.column, to->row);
+    }
+}
+
+/* Whether the next unit of so much work is this thread's. */
+static bool mine(const program *p, pass *s, int64_t cost)
+{
+    const int64_t middle = s->done + cost / 2;
+    s->done += cost;
+    return s->parts == 1 || middle * s->parts / p->step_cost == s->part;
+}
+
+/* The sum over the workers' partial gradients, in the order of their blocks. */
+static void add_partials(const program *p, const pass *s, int64_t offset, int64_t n)
+{
+    for (int64_t i = offset; i < offset + n; i += LANES) {
+        vec sum = load(p->workers[0].gradient + i);
+        if (!s->first) sum = load(p->gradient + i) + sum;
+        for (int b = 1; b < s->partials; b++) sum += load(p->workers[b].gradient + i);
+        store(p->gradient + i, sum);
+    }
+}
+
+/* dW of rows [first, end) of panel q, or db (first = end = 0 means the bias), and what follows from it. */
+static void update_unit(const program *p, const layer *l, const pass *s, panel q, int first, int end)
+{
+    static const real one = 1;
+    const bool bias = end == 0;
+    const int width = q.vectors * LANES, height = bias ? 1 : end - first;
+    const int64_t offset = bias ? l->bias + q.column
+                                : l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
+    const double *constants = p->call->constants;
+    const bool last = s->last && s->rate;
+    const bool fused = last && l->fuse_update && s->from && p->call->optimizer == NN_SGD && constants[0] == 0 &&
+                       constants[2] == 0;
+    if (s->from) {
+        const worker *w = s->from;
+        const nn_tile t = {.y_row = width, .x_k = bias ? 0 : input_row(p, l), .w_k = l->row, .segs = 1, .seg = s->rows,
+                           .end = fused ? (s->first ? END_UPDATE : END_ADD_UPDATE) : (s->first ? END_STORE : END_ADD),
+                           .rate = last ? s->rate[0] : 0};
+        FN(outer)(q.vectors, height, s->to + offset,
+                  bias ? (nn_rows){&one, NULL, 0} : input_rows(p, l, w, 0, first),
+                  w->values + l->dy + q.column, p->theta + offset, &t);
+    } else
+        add_partials(p, s, offset, (int64_t)height * width);
+    if (!last) return;
+    if (!fused) FN(update)(p, s->rate, offset, (int64_t)height * width);
+    if (l->need_dx && !bias) FN(dense_transpose)(p, l, q, first, end);
+}
+
+void FN(dense_update)(const program *p, const layer *l, pass *s)
+{
+    for (panel q = panel_at(0, l->n_out, p->widest); q.vectors; q = next_panel(q)) {
+        const int width = q.vectors * LANES;
+        if (l->use_bias && mine(p, s, width)) update_unit(p, l, s, q, 0, 0);
+        for (int k = 0; k < l->n_in; k += CHUNK) {
+            const int end = (int)at_most(k + CHUNK, l->n_in);
+            if (mine(p, s, (int64_t)(end - k) * width)) update_unit(p, l, s, q, k, end);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+/* engine.h: what the kernel files of one (ISA, dtype) share: a plan made ready to run, and the parts of a step. */
+#ifndef NN_ENGINE_H
+#define NN_ENGINE_H
+
+#include <stdbool.h>
+
+#include "nnfast.h"
+#include "simd.h"
+#include "tile.h"
+
+/* R1: product sums run in blocks of 256, and so many rows go depth-first through the layers at a time. */
+enum { BLOCK = 256 };
+
+INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Parameters live packed for the length of a call: columns in panels of up to `widest` vectors, each panel
+ * [row][column], `offset` elements behind the first. Panel follows panel: for (panel p = ...; p.vectors; next). */
+typedef struct panel {
+    int column, vectors, columns, widest;
+} panel;
+INLINE panel panel_at(int column, int columns, int widest)
+{
+    const int left = (columns - column + LANES - 1) / LANES;
+    return (panel){column, left >= widest ? widest : left > 1 ? 2 : left, columns, widest};
+}
+INLINE panel next_panel(panel p) { return panel_at(p.column + p.vectors * LANES, p.columns, p.widest); }
+
+/* A row of the plan, with its places. A dense row with a softmax becomes two layers. Offsets count reals. */
+typedef struct layer {
+    int op, activation, n_in, n_out;
+    bool use_bias, trainable;
+    int64_t output;        /* offset in a sample's activations, by which other rows name it */
+    int input;             /* the layer whose output it reads, -1: X */
+    bool need_dx, add_dx;  /* backward: is the gradient passed down, is it added to what another layer passed */
+    int gate;              /* the input's activation, if this layer is the last to pass a gradient to it; or identity */
+    bool fuse_update;      /* sole user of its slice of theta */
+    int64_t theta;         /* offsets: in theta ... */
+    int64_t bias, weights; /* ... in the packed vectors: [n_out], panels of [n_in] rows ... */
+    int64_t transposed;    /* ... in the program: W^T, panels of [n_out] rows */
+    int64_t y, dy, row;    /* in a worker: output and its gradient, both [BLOCK][row] */
+} layer;
+
+/* What one block of rows needs. A team shares one worker, or each thread has its own and its own partial gradient. */
+typedef struct worker {
+    const real **x, **y;          /* [BLOCK] rows of the batch */
+    real *x_converted, *y_converted;
+    double *losses;               /* [BLOCK] */
+    real *values;                 /* outputs and gradients of the layers */
+    real *gradient;               /* packed */
+} worker;
+
+typedef struct program {
+    const nn_call *call;
+    int n_layers, n_workers;
+    int widest, slots;            /* vectors of a panel; vectors of the optimizer's state */
+    bool side_by_side;            /* one block a thread, in place of one block for the team */
+    bool backward;
+    int64_t n_packed, step_cost;  /* packed length; cost of a parameter pass, in columns of a row */
+    real *theta, *gradient, *state; /* packed */
+    real *transposed;
+    bool x_direct, y_direct;      /* the rows of x, y are used where they lie */
+    int stop;                     /* the team's word that the call ends here */
+    void *memory;
+    int threads;
+    bool packed;                  /* predict_row: theta's snapshot is in place */
+    double work_of_row;           /* multiply-adds */
+    worker *workers;
+    layer *layers;
+} program;
+
+/* The part of a team's work that is this thread's: rows, or panels when the rows are few. */
+typedef struct share {
+    int first, end;  /* rows of the block */
+    int part, parts; /* of the panels */
+} share;
+
+/* One pass over parameters: where block sums go and whether the step ends here. */
+typedef struct pass {
+    int rows;            /* of the block whose products are summed */
+    bool first, last;    /* block of the step */
+    const double *rate;  /* NULL: no update */
+    const worker *from;  /* NULL: add up the partial gradients of so many workers */
+    int partials;
+    real *to;            /* packed gradient */
+    int64_t done;        /* cost handed out so far: unit u belongs to thread done * parts / total */
+    int part, parts;
+} pass;
+
+/* prepare.c */
+int FN(prepare)(nn_call *c);
+void FN(release)(nn_call *c);
+/* dense.c */
+void FN(dense_pack)(const program *p, const layer *l);
+void FN(dense_unpack)(const program *p, const layer *l);
+void FN(dense_transpose)(const program *p, const layer *l, panel q, int first, int end);
+void FN(dense_forward)(const program *p, const layer *l, const worker *w, share s);
+void FN(dense_backward)(const program *p, const layer *l, const worker *w, share s);
+void FN(dense_update)(const program *p, const layer *l, pass *s);
+/* activation.c: in place on rows `row` apart; gate: dy *= f'(z), from y */
+void FN(activate)(int name, int rows, int n, real *y, ptrdiff_t row);
+void FN(gate)(int name, int rows, int n, real *dy, ptrdiff_t dy_row, const real *y, ptrdiff_t y_row);
+void FN(activation_forward)(const program *p, const layer *l, const worker *w, share s);
+void FN(activation_backward)(const program *p, const layer *l, const worker *w, share s);
+/* loss.c: rows [first, end) of the worker's block; row losses, and dJ/dz when there is a backward pass */
+void FN(loss)(const program *p, const worker *w, int first, int end, const int64_t *order, double scale);
+/* optim.c */
+void FN(update)(const program *p, const double *rate, int64_t offset, int64_t n);
+#endif

@@ -1,0 +1,118 @@
+/* nnfast.h: the whole interface between Python's side (_native.pyx) and the kernels.
+ *
+ * A network arrives as a plan: a short table of rows, pure data (ARCHITECTURE.md). A call holds a plan, the arrays
+ * of one run and a cursor; `advance` works on it for about so many seconds and can go on later without changing a
+ * bit of the result. Every kernel is compiled once per (ISA, dtype) and reached through one nn_table.
+ */
+#ifndef NNFAST_H
+#define NNFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The lists below are compared with plan.py, activations.py, losses.py and optimizers.py when nnfast is imported. */
+#define NN_NAMES                                                                                                       \
+    "ops: dense(n_in, n_out, activation, use_bias, trainable) activation(n, activation); "                             \
+    "activations: identity sigmoid tanh relu softmax step; "                                                           \
+    "losses: mse cross_entropy binary_cross_entropy; "                                                                 \
+    "optimizers: sgd adam"
+
+enum nn_op { NN_DENSE, NN_ACTIVATION };
+enum nn_dense_attribute { NN_N_IN, NN_N_OUT, NN_DENSE_ACTIVATION, NN_USE_BIAS, NN_TRAINABLE };
+enum nn_activation_attribute { NN_N, NN_ACTIVATION_NAME };
+enum nn_activation { NN_IDENTITY, NN_SIGMOID, NN_TANH, NN_RELU, NN_SOFTMAX, NN_STEP };
+enum nn_loss { NN_NO_LOSS = -1, NN_MSE, NN_CROSS_ENTROPY, NN_BINARY_CROSS_ENTROPY };
+enum nn_optimizer { NN_NO_OPTIMIZER = -1, NN_SGD, NN_ADAM };
+
+enum { NN_MAX_ATTRIBUTES = 8, NN_MAX_INPUTS = 2, NN_MAX_THREADS = 256 };
+
+/* One row of the plan; offsets count elements of one sample's activations, of theta and of the buffers; -1: none. */
+typedef struct nn_row {
+    int64_t op;
+    int64_t attributes[NN_MAX_ATTRIBUTES];
+    int64_t inputs[NN_MAX_INPUTS];
+    int64_t output, theta, buffer;
+} nn_row;
+
+/* The user's array, read where it lies: row i, column j at data + i*row_stride + j*stride (bytes). */
+enum nn_type { NN_F32, NN_F64, NN_I8, NN_I16, NN_I32, NN_I64, NN_U8, NN_U16, NN_U32, NN_U64 };
+typedef struct nn_source {
+    const char *data;
+    ptrdiff_t row_stride, stride;
+    int32_t type;    /* enum nn_type */
+    int32_t swapped; /* 1: the bytes of an element are in the other order */
+} nn_source;
+
+enum nn_status { NN_MORE, NN_DONE, NN_NOT_FINITE };
+
+/* One run of a plan. Pointers to `real` are float or double, as the table that runs the call. */
+typedef struct nn_call {
+    const nn_row *rows;
+    int64_t n_rows, n_in, n_out;
+    void *theta;               /* [n_theta] read, and written when there is an optimizer */
+    const void *bias;          /* for nnfast.ops: NULL, or the bias of the one dense row ... */
+    int64_t pass_dx;           /* ... and 1: dX is wanted although no layer below learns */
+    nn_source x;               /* [samples][n_in] */
+    nn_source y;               /* [samples][n_out], or data = NULL */
+    const int64_t *labels;     /* [samples] in place of y, or NULL */
+    const void *sample_weight; /* [samples] or NULL */
+    const int64_t *order;      /* [n] rows of x in the order of their use */
+    int64_t n, batch;          /* batch: rows of a step, the last may be shorter */
+    int64_t loss, optimizer;   /* enum nn_loss, enum nn_optimizer */
+    double constants[4];       /* sgd: momentum, nesterov, weight decay. adam: beta1, beta2, weight decay */
+    const double *rates;       /* [steps][2] step size and epsilon of each step, corrections included */
+    void *state;               /* [slots][n_theta] */
+    int64_t n_theta;
+    void *gradient;            /* [n_theta] or NULL: receives the gradient of the one step */
+    void *outputs;             /* [n][n_out] or NULL */
+    int64_t threads;
+    double serial_below;       /* FLOP a thread must have before one more thread is used */
+    void *program;             /* from prepare() to release(): everything the steps need, allocated once */
+    /* the cursor: where the run stands */
+    int64_t step, block;
+    int64_t rows_done;         /* rows whose loss is in loss_sum */
+    double loss_sum;           /* of weight * row loss, in row order */
+} nn_call;
+
+/* The strides of one register tile (tile.h has the formula).
+ * Where the sum starts, and how it ends. UPDATE: other[m][n] = fma(-rate, sum, other[m][n]); y is then only read. */
+enum { START_ZERO, START_BIAS, START_OUTPUT };
+enum { END_STORE, END_RELU, END_ADD, END_ADD_RELU, END_UPDATE, END_ADD_UPDATE };
+
+typedef struct nn_tile {
+    int64_t y_row;
+    int64_t x_row, x_k, x_seg;
+    int64_t w_k, w_seg;
+    int64_t segs, seg; /* K = segs * seg */
+    int64_t start, end;
+    double rate;
+} nn_tile;
+
+enum nn_function { NN_EXP, NN_LOG, NN_LOG1P };
+
+/* Everything one (ISA, dtype) offers. Arrays are dense unless said otherwise. */
+typedef struct nn_table {
+    const char *isa;
+    int64_t is_double, lanes;
+    int (*prepare)(nn_call *call);                 /* 0, or -1: out of memory */
+    int (*advance)(nn_call *call, double seconds); /* enum nn_status */
+    void (*release)(nn_call *call);
+    void (*predict_row)(const nn_call *call, const void *x, void *y); /* a prepared call; [n_in] to [n_out] */
+    /* nnfast.ops; matrices are [rows][n] */
+    int (*dense_backward)(nn_call *call, const nn_source *y, void *dx, void *db);
+    void (*activation)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
+    void (*activation_grad)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
+    int (*softmax_cross_entropy)(int64_t rows, int64_t n, double *losses, void *dz, const void *z,
+                                 const int64_t *labels);
+    void (*sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
+    /* for tests and benchmarks */
+    void (*function)(int64_t name, int64_t n, void *y, const void *x); /* enum nn_function */
+    void (*panel)(int64_t vectors, int64_t rows, void *y, const void *x, const void *w, void *bias, const nn_tile *t);
+    void (*outer)(int64_t vectors, int64_t rows, void *y, const void *x, const void *w, void *updated,
+                  const nn_tile *t);
+    double (*peak)(double seconds); /* FMA probe: FLOP/s of this core */
+} nn_table;
+
+/* The tables that this processor runs: best ISA first, float before double; NULL behind the last. */
+const nn_table *nn_table_at(int index);
+#endif

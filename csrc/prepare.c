@@ -1,0 +1,189 @@
+/* prepare.c: a plan becomes a program: rows become layers with their places in theta, packed vectors and workers. */
+#include <stdlib.h>
+
+#include "engine.h"
+
+enum { SMALL_NET = 1 << 15 }; /* parameters up to which a team takes a block each: partial gradients stay in L2 */
+
+static int producer(const program *p, int64_t offset)
+{
+    int i = p->n_layers - 1;
+    while (i >= 0 && p->layers[i].output != offset) i--;
+    return i;
+}
+
+static void add_layer(program *p, layer l)
+{
+    l.row = round_up(l.n_out, 16);
+    if (l.row * sizeof(real) % 1024 == 0) l.row += 64 / sizeof(real); /* keep columns out of one cache set */
+    l.gate = NN_IDENTITY;
+    p->layers[p->n_layers++] = l;
+}
+
+/* A dense row with a softmax becomes two layers: the softmax needs whole rows. */
+static void add_rows(program *p)
+{
+    const nn_call *c = p->call;
+    for (int64_t i = 0; i < c->n_rows; i++) {
+        const nn_row *r = c->rows + i;
+        const int64_t *a = r->attributes;
+        const int input = r->inputs[0] == 0 ? -1 : producer(p, r->inputs[0]);
+        if (r->op == NN_DENSE) {
+            const bool softmax = a[NN_DENSE_ACTIVATION] == NN_SOFTMAX;
+            add_layer(p, (layer){.op = NN_DENSE, .activation = softmax ? NN_IDENTITY : (int)a[NN_DENSE_ACTIVATION],
+                                 .n_in = (int)a[NN_N_IN], .n_out = (int)a[NN_N_OUT], .use_bias = a[NN_USE_BIAS],
+                                 .trainable = a[NN_TRAINABLE], .input = input, .theta = r->theta,
+                                 .output = softmax ? -1 : r->output});
+            if (softmax)
+                add_layer(p, (layer){.op = NN_ACTIVATION, .activation = NN_SOFTMAX, .n_in = (int)a[NN_N_OUT],
+                                     .n_out = (int)a[NN_N_OUT], .input = p->n_layers - 1, .output = r->output});
+        } else
+            add_layer(p, (layer){.op = NN_ACTIVATION, .activation = (int)a[NN_ACTIVATION_NAME], .n_in = (int)a[NN_N],
+                                 .n_out = (int)a[NN_N], .input = input, .output = r->output});
+    }
+}
+
+/* Who passes a gradient to whom: backward order is descending, so the first consumer of an output passes last. */
+static void link_gradients(program *p)
+{
+    bool *below = calloc(p->n_layers + 1, sizeof *below), *passed = calloc(p->n_layers + 1, sizeof *passed);
+    if (!below || !passed) abort(); /* a few bytes */
+    for (int i = 0; i < p->n_layers; i++)
+        below[i] = p->call->pass_dx || (p->layers[i].op == NN_DENSE && p->layers[i].trainable) ||
+                   (p->layers[i].input >= 0 && below[p->layers[i].input]);
+    for (int i = p->n_layers - 1; i >= 0; i--) {
+        layer *l = p->layers + i;
+        l->need_dx = p->backward && l->input >= 0 && below[l->input];
+        if (!l->need_dx) continue;
+        l->add_dx = passed[l->input];
+        passed[l->input] = true;
+    }
+    for (int i = 0; i < p->n_layers; i++) {
+        layer *l = p->layers + i;
+        if (!l->need_dx || !passed[l->input]) continue;
+        passed[l->input] = false;
+        if (p->layers[l->input].op == NN_DENSE) l->gate = p->layers[l->input].activation;
+    }
+    for (int i = 0; i < p->n_layers; i++) {
+        p->layers[i].fuse_update = true;
+        for (int j = 0; j < p->n_layers; j++)
+            if (j != i && p->layers[j].op == NN_DENSE && p->layers[j].theta == p->layers[i].theta)
+                p->layers[i].fuse_update = false;
+    }
+    free(below);
+    free(passed);
+}
+
+static bool direct(const nn_source *s)
+{
+    return s->data && s->type == (NN_DOUBLE ? NN_F64 : NN_F32) && !s->swapped && s->stride == (ptrdiff_t)sizeof(real) &&
+           s->row_stride % (ptrdiff_t)sizeof(real) == 0 && (uintptr_t)s->data % sizeof(real) == 0;
+}
+
+/* Takes places one after another; with base NULL it only measures. */
+typedef struct places {
+    char *base;
+    size_t used;
+} places;
+static void *take(places *at, int64_t n, size_t size)
+{
+    void *place = at->base ? at->base + at->used : NULL;
+    at->used += round_up(n * (int64_t)size, 64);
+    return place;
+}
+
+static size_t place(program *p, char *base)
+{
+    const nn_call *c = p->call;
+    places at = {base, 0};
+    const int64_t rows = at_most(BLOCK, p->backward ? at_most(c->batch, c->n) : c->n);
+    int64_t values = 0;
+    p->n_packed = 0;
+    p->step_cost = 0;
+    int64_t transposed = 0;
+    for (int i = 0; i < p->n_layers; i++) {
+        layer *l = p->layers + i;
+        l->y = values;
+        l->dy = l->y + rows * l->row;
+        values = l->dy + (p->backward ? rows * l->row : c->loss == NN_NO_LOSS ? 0 : rows * l->row);
+        if (l->op != NN_DENSE) continue;
+        const int64_t width = round_up(l->n_out, LANES), height = round_up(l->n_in, LANES);
+        l->bias = p->n_packed;
+        l->weights = l->bias + width;
+        p->n_packed = l->weights + width * height;
+        if (l->trainable) p->step_cost += width * (l->n_in + l->use_bias);
+        l->transposed = transposed;
+        if (l->need_dx) transposed += round_up(l->n_out, LANES) * height;
+    }
+    const int64_t n = p->n_packed + 16;
+    p->theta = take(&at, n, sizeof(real));
+    p->gradient = take(&at, p->backward ? n : 0, sizeof(real));
+    p->state = take(&at, p->slots * p->n_packed, sizeof(real));
+    p->transposed = take(&at, transposed, sizeof(real));
+    for (int i = 0; i < p->n_workers; i++) {
+        worker *w = p->workers + i;
+        w->x = take(&at, rows, sizeof *w->x);
+        w->y = take(&at, rows, sizeof *w->y);
+        w->x_converted = take(&at, p->x_direct ? 0 : rows * c->n_in, sizeof(real));
+        w->y_converted = take(&at, p->y_direct || !c->y.data ? 0 : rows * c->n_out, sizeof(real));
+        w->losses = take(&at, rows, sizeof *w->losses);
+        w->values = take(&at, values + 16, sizeof(real));
+        w->gradient = take(&at, p->backward && p->side_by_side ? n : 0, sizeof(real));
+    }
+    return at.used;
+}
+
+/* Panel width is a matter of speed alone: narrow panels for few rows keep more of them in registers. */
+static int widest_panel(int64_t rows)
+{
+    if (REGISTERS == 32) return rows > 4 && rows <= 16 ? 1 : 4;
+    return rows <= 4 ? 4 : 2;
+}
+
+int FN(prepare)(nn_call *c)
+{
+    program *p = calloc(1, sizeof *p);
+    if (!p) return -1;
+    *p = (program){.call = c, .backward = c->gradient || c->optimizer != NN_NO_OPTIMIZER};
+    p->slots = c->optimizer == NN_ADAM ? 2 : c->optimizer == NN_SGD && c->constants[0] != 0;
+    c->program = p;
+    p->layers = calloc(2 * c->n_rows, sizeof *p->layers);
+    if (!p->layers) goto out_of_memory;
+    add_rows(p);
+    link_gradients(p);
+    p->x_direct = direct(&c->x);
+    p->y_direct = direct(&c->y);
+
+    const int64_t rows = p->backward ? at_most(c->batch, c->n) : c->n;
+    p->widest = widest_panel(rows);
+    double parameters = 0;
+    for (int i = 0; i < p->n_layers; i++)
+        if (p->layers[i].op == NN_DENSE) parameters += (double)p->layers[i].n_in * p->layers[i].n_out;
+    p->work_of_row = parameters * (p->backward ? 3 : 1);
+    const double useful = c->serial_below > 0 ? 2 * p->work_of_row * rows / c->serial_below : NN_MAX_THREADS;
+    p->threads = useful < 2 ? 1 : (int)at_most(c->threads, useful > NN_MAX_THREADS ? NN_MAX_THREADS : (int64_t)useful);
+    p->side_by_side = p->threads > 1 && rows > BLOCK && (!p->backward || parameters <= SMALL_NET);
+    p->n_workers = p->side_by_side ? p->threads : 1;
+    p->workers = calloc(p->n_workers, sizeof *p->workers);
+    if (!p->workers) goto out_of_memory;
+    const size_t size = place(p, NULL);
+    p->memory = aligned_alloc(64, round_up((int64_t)size + 64, 64));
+    if (!p->memory) goto out_of_memory;
+    memset(p->memory, 0, size + 64);
+    place(p, p->memory);
+    return 0;
+out_of_memory:
+    FN(release)(c);
+    return -1;
+}
+
+void FN(release)(nn_call *c)
+{
+    program *p = c->program;
+    if (!p) return;
+    free(p->memory);
+    free(p->workers);
+    free(p->layers);
+    free(p);
+    c->program = NULL;
+}

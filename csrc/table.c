@@ -1,0 +1,67 @@
+/* table.c: what this (ISA, dtype) offers, in one table; and the probe of the FMA peak. */
+#include <time.h>
+
+#include "engine.h"
+
+int FN(advance)(nn_call *c, double seconds);
+void FN(predict_row)(const nn_call *c, const void *x, void *y);
+int FN(dense_backward_array)(nn_call *c, const nn_source *y, void *dx, void *db);
+void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
+void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
+int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double *losses, void *dz, const void *z, const int64_t *labels);
+void FN(sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
+void FN(function_array)(int64_t name, int64_t n, void *y, const void *x);
+
+static void panel_array(int64_t vectors, int64_t rows, void *y, const void *x, const void *w, void *bias,
+                        const nn_tile *t)
+{
+    FN(panel)((int)vectors, (int)rows, y, (nn_rows){x, NULL, 0}, w, bias, t);
+}
+
+static void outer_array(int64_t vectors, int64_t rows, void *y, const void *x, const void *w, void *updated,
+                        const nn_tile *t)
+{
+    FN(outer)((int)vectors, (int)rows, y, (nn_rows){x, NULL, 0}, w, updated, t);
+}
+
+/* 10 independent chains keep every FMA unit busy (latency 4, up to two units). */
+static double peak(double seconds)
+{
+    enum { CHAINS = 10, ROUNDS = 4096 };
+    vec a[CHAINS];
+    UNROLL for (int i = 0; i < CHAINS; i++) a[i] = splat((real)i);
+    const vec b = splat((real)0.999), c = splat((real)0.001);
+    struct timespec start, end;
+    double elapsed, rounds = 0;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do {
+        for (int r = 0; r < ROUNDS; r++) UNROLL for (int i = 0; i < CHAINS; i++) a[i] = fma_(a[i], b, c);
+        rounds += ROUNDS;
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        elapsed = (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+    } while (elapsed < seconds);
+    UNROLL for (int i = 1; i < CHAINS; i++) a[0] += a[i];
+    __asm__ volatile("" ::"m"(a[0]));
+    return rounds * CHAINS * LANES * 2 / elapsed;
+}
+
+#define QUOTE_(name) #name
+#define QUOTE(name) QUOTE_(name)
+const nn_table FN(table) = {
+    .isa = QUOTE(NN_ISA),
+    .is_double = NN_DOUBLE,
+    .lanes = LANES,
+    .prepare = FN(prepare),
+    .advance = FN(advance),
+    .release = FN(release),
+    .predict_row = FN(predict_row),
+    .dense_backward = FN(dense_backward_array),
+    .activation = FN(activation_array),
+    .activation_grad = FN(activation_grad_array),
+    .softmax_cross_entropy = FN(softmax_cross_entropy),
+    .sgd_update = FN(sgd_update),
+    .function = FN(function_array),
+    .panel = panel_array,
+    .outer = outer_array,
+    .peak = peak,
+};

@@ -1,0 +1,118 @@
+/* team.c: an OpenMP team that survives what kills libgomp's.
+ *
+ * A thread that cannot be created ends the process there, and a forked child that enters a region waits for ever for
+ * threads it does not have. So: new threads are tried with pthread_create first, and a fork is prepared for by handing
+ * the pool back (omp_pause_resource_all, OpenMP 5.0; where the runtime lacks it, a child runs on one thread).
+ */
+#define _GNU_SOURCE
+#include "team.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef _OPENMP
+#include <dlfcn.h>
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+enum { SPINS = 1000, MAX_THREADS = 256 }; /* 1000 pauses: about 20 us */
+
+typedef struct barrier {
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_int round;
+} barrier;
+
+void nn_barrier(const nn_team *team)
+{
+    if (team->size == 1) return;
+    barrier *b = team->barrier;
+    const int round = atomic_load_explicit(&b->round, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) + 1 == team->size) {
+        atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&b->round, round + 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0; atomic_load_explicit(&b->round, memory_order_acquire) == round; spins++) {
+        if (spins > SPINS) {
+            sched_yield();
+            continue;
+        }
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+}
+
+/* ---- fork ---- */
+static int (*pause_pool)(int);
+static bool forked;       /* in a child, without pause_pool: stay on one thread */
+static atomic_int forks; /* pools from before the last one are gone */
+
+static void before_fork(void)
+{
+    enum { SOFT = 1 };
+    if (pause_pool) pause_pool(SOFT);
+    atomic_fetch_add(&forks, 1);
+}
+static void in_child(void) { forked = !pause_pool; }
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pause_pool = (int (*)(int))dlsym(RTLD_DEFAULT, "omp_pause_resource_all");
+    pthread_atfork(before_fork, NULL, in_child);
+}
+
+/* ---- threads that may not be had ---- */
+static void *wait_for(void *go)
+{
+    while (sem_wait(go)) {}
+    return NULL;
+}
+
+/* How many threads, the caller's among them, could run at once just now. */
+static int available(int wanted)
+{
+    pthread_t threads[MAX_THREADS];
+    sem_t go;
+    int made = 0;
+    if (sem_init(&go, 0, 0)) return 1;
+    while (made < wanted - 1 && !pthread_create(threads + made, NULL, wait_for, &go)) made++;
+    for (int i = 0; i < made; i++) sem_post(&go);
+    for (int i = 0; i < made; i++) pthread_join(threads[i], NULL);
+    sem_destroy(&go);
+    return made + 1;
+}
+
+void nn_parallel(int64_t threads, void (*work)(void *, const nn_team *), void *argument)
+{
+    static _Thread_local int pool = 1, age; /* the last team of this thread, which libgomp keeps; forks before it */
+    if (age != atomic_load(&forks)) pool = 1, age = atomic_load(&forks);
+    int wanted = threads < MAX_THREADS ? (int)threads : MAX_THREADS;
+    if (forked || omp_in_parallel()) wanted = 1;
+    if (wanted > pool) wanted = available(wanted);
+    if (wanted <= 1) {
+        work(argument, &(nn_team){0, 1, NULL});
+        return;
+    }
+    pool = wanted;
+    barrier shared = {0};
+#pragma omp parallel num_threads(wanted)
+    work(argument, &(nn_team){omp_get_thread_num(), omp_get_num_threads(), &shared});
+}
+
+int nn_max_threads(void) { return omp_get_max_threads(); }
+
+#else
+int nn_max_threads(void) { return 1; }
+void nn_barrier(const nn_team *team) { (void)team; }
+void nn_parallel(int64_t threads, void (*work)(void *, const nn_team *), void *argument)
+{
+    (void)threads;
+    work(argument, &(nn_team){0, 1, NULL});
+}
+#endif

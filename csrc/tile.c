@@ -1,0 +1,171 @@
+/* tile.c: the register tile in its shapes (tile.h has the formula).
+ *
+ * acc[row][vector] lives in registers over the whole chain: loops over rows and vectors are unrolled with literal bounds,
+ * k runs innermost in time. A panel loads `vectors` of w and one splat of x a row for rows * vectors FMAs: from 8 sums on
+ * that is one FMA a cycle. General registers run out before vector ones, so a panel addresses its rows in threes from one
+ * base, and every stride that can be literal is.
+ */
+#include "tile.h"
+
+#define EACH(m, v) UNROLL for (int m = 0; m < MR; m++) UNROLL for (int v = 0; v < NV; v++)
+/* Keeps the compiler from deriving one base from another, which would cost an address computation a row and k. */
+#define OPAQUE(p) __asm__("" : "+r"(p))
+
+INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, nn_rows x, const real *w, real *bias,
+                       const nn_tile *t)
+{
+    vec acc[MAX_ROWS][MAX_VECTORS];
+    const ptrdiff_t y_row = t->y_row, x_row = t->x_row;
+    if (t->start == START_BIAS)
+        EACH(m, v) acc[m][v] = load(bias + v * LANES);
+    else if (t->start == START_OUTPUT)
+        EACH(m, v) acc[m][v] = load(y + m * y_row + v * LANES);
+    else
+        EACH(m, v) acc[m][v] = splat(0);
+
+    if (pointers) {
+        const real *row[MAX_ROWS];
+        UNROLL for (int m = 0; m < MR; m++) row[m] = x.pointers[m] + x.offset;
+        for (int64_t k = 0; k < t->seg; k++, w += NV * LANES) {
+            vec b[MAX_VECTORS];
+            UNROLL for (int v = 0; v < NV; v++) b[v] = load(w + v * LANES);
+            UNROLL for (int m = 0; m < MR; m++)
+            {
+                const vec a = splat(row[m][k]);
+                UNROLL for (int v = 0; v < NV; v++) acc[m][v] = fma_(a, b[v], acc[m][v]);
+            }
+        }
+    } else {
+        const real *start = x.base + x.offset;
+        const real *base[4] = {start, start + 3 * x_row, start + 6 * x_row, start + 9 * x_row};
+        const ptrdiff_t x_next = t->x_seg - t->seg, w_next = t->w_seg - t->seg * NV * LANES;
+        UNROLL for (int i = 0; i < 4; i++) OPAQUE(base[i]);
+        for (int64_t s = 0; s < t->segs; s++, w += w_next) {
+            for (int64_t j = t->seg; j > 0; j--, w += NV * LANES) {
+                vec b[MAX_VECTORS];
+                UNROLL for (int v = 0; v < NV; v++) b[v] = load(w + v * LANES);
+                UNROLL for (int m = 0; m < MR; m++)
+                {
+                    const vec a = splat(base[m / 3][m % 3 * x_row]);
+                    UNROLL for (int v = 0; v < NV; v++) acc[m][v] = fma_(a, b[v], acc[m][v]);
+                }
+                UNROLL for (int i = 0; i < 4; i++)
+                {
+                    base[i]++;
+                    OPAQUE(base[i]);
+                }
+            }
+            UNROLL for (int i = 0; i < 4; i++) base[i] += x_next;
+        }
+    }
+
+    if (t->end == END_ADD || t->end == END_ADD_RELU)
+        EACH(m, v) acc[m][v] = load(y + m * y_row + v * LANES) + acc[m][v];
+    if (t->end == END_RELU || t->end == END_ADD_RELU)
+        EACH(m, v) store(y + m * y_row + v * LANES, maximum(splat(0), acc[m][v]));
+    else
+        EACH(m, v) store(y + m * y_row + v * LANES, acc[m][v]);
+}
+
+INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, nn_rows x, const real *w, real *updated,
+                       const nn_tile *t)
+{
+    vec acc[MAX_ROWS][MAX_VECTORS];
+    const ptrdiff_t y_row = t->y_row, x_k = t->x_k, w_k = t->w_k;
+    EACH(m, v) acc[m][v] = splat(0);
+    for (int64_t s = 0; s < t->segs; s++) {
+        const real *xs = x.base + x.offset + s * t->x_seg, *ws = w + s * t->w_seg;
+        for (int64_t j = 0; j < t->seg; j++, xs += x_k, ws += w_k) {
+            const real *row = pointers ? x.pointers[j] + x.offset : xs;
+            vec b[MAX_VECTORS];
+            UNROLL for (int v = 0; v < NV; v++) b[v] = load(ws + v * LANES);
+            UNROLL for (int m = 0; m < MR; m++)
+            {
+                const vec a = splat(row[m]);
+                UNROLL for (int v = 0; v < NV; v++) acc[m][v] = fma_(a, b[v], acc[m][v]);
+            }
+        }
+    }
+    if (t->end == END_ADD || t->end == END_ADD_UPDATE)
+        EACH(m, v) acc[m][v] = load(y + m * y_row + v * LANES) + acc[m][v];
+    if (t->end == END_UPDATE || t->end == END_ADD_UPDATE) {
+        const vec rate = splat((real)t->rate);
+        EACH(m, v) store(updated + m * y_row + v * LANES, fnma_(rate, acc[m][v], load(updated + m * y_row + v * LANES)));
+    } else
+        EACH(m, v) store(y + m * y_row + v * LANES, acc[m][v]);
+}
+
+/* One function for each form, width and way to x. Rows are cut evenly: 20 become 10 + 10, not 12 + 8. */
+#define CASE(M, FORM, NV, POINTERS)                                                                                    \
+    case M:                                                                                                            \
+        FORM##_tile(M, NV, POINTERS, y, x, w, other, t);                                                               \
+        break;
+#define UP_TO_3(...) CASE(1, __VA_ARGS__) CASE(2, __VA_ARGS__) CASE(3, __VA_ARGS__)
+#define UP_TO_6(...) UP_TO_3(__VA_ARGS__) CASE(4, __VA_ARGS__) CASE(5, __VA_ARGS__) CASE(6, __VA_ARGS__)
+#define UP_TO_12(...)                                                                                                  \
+    UP_TO_6(__VA_ARGS__)                                                                                               \
+    CASE(7, __VA_ARGS__) CASE(8, __VA_ARGS__) CASE(9, __VA_ARGS__)                                                     \
+    CASE(10, __VA_ARGS__) CASE(11, __VA_ARGS__) CASE(12, __VA_ARGS__)
+#if defined(__AVX512F__) || !defined(X86)
+#define CASES_1 UP_TO_12
+#define CASES_2 UP_TO_12
+#define CASES_4 UP_TO_6
+#else
+#define CASES_1 UP_TO_12
+#define CASES_2 UP_TO_6
+#define CASES_4 UP_TO_3
+#endif
+
+#define SHAPE(NAME, FORM, NV, POINTERS)                                                                                \
+    static __attribute__((noinline)) void NAME(int rows, real *y, nn_rows x, const real *w, real *other,               \
+                                               const nn_tile *t)                                                       \
+    {                                                                                                                  \
+        const int tiles = (rows + ROWS_##NV - 1) / ROWS_##NV, low = rows / tiles, taller = rows % tiles;               \
+        for (int i = 0; i < tiles; i++) {                                                                              \
+            const int height = low + (i < taller);                                                                     \
+            switch (height) {                                                                                          \
+                CASES_##NV(FORM, NV, POINTERS)                                                                         \
+            default:                                                                                                   \
+                __builtin_trap();                                                                                      \
+            }                                                                                                          \
+            y += height * t->y_row;                                                                                    \
+            FORM##_NEXT(POINTERS)                                                                                      \
+        }                                                                                                              \
+    }
+#define panel_NEXT(POINTERS)                                                                                           \
+    if (POINTERS)                                                                                                      \
+        x.pointers += height;                                                                                          \
+    else                                                                                                               \
+        x.base += height * t->x_row;
+#define outer_NEXT(POINTERS)                                                                                           \
+    x.offset += height;                                                                                                \
+    other += height * t->y_row;
+
+SHAPE(panel_1, panel, 1, 0)
+SHAPE(panel_2, panel, 2, 0)
+SHAPE(panel_4, panel, 4, 0)
+SHAPE(panel_rows_1, panel, 1, 1)
+SHAPE(panel_rows_2, panel, 2, 1)
+SHAPE(panel_rows_4, panel, 4, 1)
+SHAPE(outer_1, outer, 1, 0)
+SHAPE(outer_2, outer, 2, 0)
+SHAPE(outer_4, outer, 4, 0)
+SHAPE(outer_rows_1, outer, 1, 1)
+SHAPE(outer_rows_2, outer, 2, 1)
+SHAPE(outer_rows_4, outer, 4, 1)
+
+typedef void shape_fn(int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
+
+void FN(panel)(int vectors, int rows, real *y, nn_rows x, const real *w, real *bias, const nn_tile *t)
+{
+    static shape_fn *const shapes[2][MAX_VECTORS + 1] = {{0, panel_1, panel_2, 0, panel_4},
+                                                         {0, panel_rows_1, panel_rows_2, 0, panel_rows_4}};
+    shapes[x.pointers != NULL][vectors](rows, y, x, w, bias, t);
+}
+
+void FN(outer)(int vectors, int rows, real *y, nn_rows x, const real *w, real *updated, const nn_tile *t)
+{
+    static shape_fn *const shapes[2][MAX_VECTORS + 1] = {{0, outer_1, outer_2, 0, outer_4},
+                                                         {0, outer_rows_1, outer_rows_2, 0, outer_rows_4}};
+    shapes[x.pointers != NULL][vectors](rows, y, x, w, updated, t);
+}

@@ -1,0 +1,30 @@
+/* tile.h: the one product sum under every layer.
+ *
+ *     y[m][n] = start + sum over s < segs, j < seg of  x[m*x_row + s*x_seg + j*x_k] * w[s*w_seg + j*w_k + n]
+ *
+ * One call is one R1 block: one FMA chain in ascending (s, j). Two forms of one template (arXiv 1906.06440):
+ *     panel  x_k = 1    forward, and dX with W transposed; w is packed, w_k = the panel's width
+ *     outer  x_row = 1  dW; w is dz, its rows w_k apart
+ * Only a layer that reads the user's array gives pointers to the rows (m of a panel, j of an outer product) of x.
+ */
+#ifndef NN_TILE_H
+#define NN_TILE_H
+
+#include "nnfast.h"
+#include "simd.h"
+
+/* x[0]: base + offset; with pointers, row i starts at pointers[i] + offset (and segs is 1). */
+typedef struct nn_rows {
+    const real *base;
+    const real *const *pointers;
+    ptrdiff_t offset;
+} nn_rows;
+
+/* The shapes: `vectors` wide and at most so many rows high, so that the sums stay in registers at full FMA rate. */
+enum { MAX_VECTORS = 4, MAX_ROWS = 12 };
+enum { ROWS_1 = 12, ROWS_2 = REGISTERS == 32 ? 12 : 6, ROWS_4 = REGISTERS == 32 ? 6 : 3 };
+
+/* vectors: 1, 2 or 4; rows >= 1 are cut evenly into tiles. other: the bias of a panel, the parameters an outer updates. */
+void FN(panel)(int vectors, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
+void FN(outer)(int vectors, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
+#endif

@@ -1,0 +1,23 @@
+"""Names of the activations, and the facts about them that need no mathematics."""
+
+from __future__ import annotations
+
+from nnfast import checks
+
+NAMES = ("identity", "sigmoid", "tanh", "relu", "softmax", "step")
+"""In the order of csrc/nnfast.h."""
+
+ALIASES = {"linear": "identity", "logistic": "sigmoid"}
+
+WITHOUT_SLOPE = frozenset({"step"})
+"""Derivative zero wherever it exists: no gradient passes, so no training."""
+
+
+def canonical(name: str | None) -> str:
+    """Return the name used in plans; None is the identity. ValueError or TypeError otherwise."""
+    if name is None:
+        return "identity"
+    found = ALIASES.get(name, name) if isinstance(name, str) else name
+    if not isinstance(found, str) or found not in NAMES:
+        raise checks.unknown("activation", name, (*NAMES, *ALIASES))
+    return found

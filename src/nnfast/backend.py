@@ -1,0 +1,374 @@
+"""The machines that run a plan: `native` (C) and `reference` (NumPy). Chosen once, here alone.
+
+NNFAST_BACKEND names one, NNFAST_ISA the instruction set of the native one; a value that cannot be
+had is an error. Without either the native backend runs on the best instruction set there is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import warnings
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast import activations, checks, losses, optimizers, plan, threads
+from nnfast.plan import Array, Job, Plan, Row
+
+NAMES = ("native", "reference")
+
+
+class Run(Protocol):
+    """A job under way.
+
+    Attributes
+    ----------
+    steps, rows : int
+        Finished steps, and rows whose loss is in `loss`.
+    loss : float
+        Sum over those rows of weight times row loss, in float64 and in row order.
+    finite : bool
+        False: the loss of a training step was not finite, and the run has stopped before it.
+    """
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def finite(self) -> bool: ...
+
+    def advance(self, seconds: float) -> bool:
+        """Work for about so many seconds; True while there is more to do."""
+
+
+class Backend(Protocol):
+    """What both machines offer. Arrays are checked before; `out`-like ones are C-contiguous."""
+
+    name: str
+
+    def run(self, job: Job) -> Run: ...
+    def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]: ...
+    def permutation(self, n: int, seed: int, epoch: int) -> NDArray[np.int64]: ...
+    def dense_forward(
+        self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
+    ) -> None: ...
+    def dense_backward(
+        self,
+        x: Array,
+        w: Array,
+        y: Array,
+        dy: Array,
+        activation: str,
+        dx: Array | None,
+        dw: Array,
+        db: Array,
+        threads: int,
+    ) -> None: ...
+    def activation(self, z: Array, name: str, out: Array) -> None: ...
+    def activation_grad(self, y: Array, dy: Array, name: str, out: Array) -> None: ...
+    def softmax_cross_entropy(
+        self, z: Array, labels: NDArray[np.int64], dz: Array
+    ) -> NDArray[np.float64]: ...
+    def sgd_update(self, theta: Array, gradient: Array, lr: float) -> None: ...
+
+
+class NativeBackend:
+    """The C kernels of one instruction set."""
+
+    name = "native"
+
+    def __init__(self, isa: str | None = None) -> None:
+        self._native = importlib.import_module("nnfast._native")
+        expected = _names()
+        if expected != self._native.NAMES:
+            raise ImportError(
+                "nnfast's Python files and its compiled kernels are of different versions; "
+                f"reinstall nnfast (expected {expected!r}, got {self._native.NAMES!r})"
+            )
+        isas = self._native.isas()
+        if isa is not None and isa not in isas:
+            raise ValueError(
+                f"NNFAST_ISA: expected one of {', '.join(isas)} on this processor, got {isa!r}"
+            )
+        self.isas: list[str] = isas
+        self.isa: str = isa or isas[0]
+
+    def run(self, job: Job) -> Run:
+        """Return the job, ready to advance."""
+        run = self._run(job)
+        run.prepare()
+        return run
+
+    def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]:
+        """Return ``one(x, out=None)`` for single samples, on a snapshot of `theta`."""
+        x = np.zeros((1, plan.n_in), theta.dtype)
+        job = Job(plan=plan, theta=theta.copy(), x=x, order=np.zeros(1, np.int64), batch_size=1)
+        one: Callable[..., Array] = self._native.Predictor(
+            self._run(job), x, np.zeros(plan.output_shape, theta.dtype)
+        )
+        return one
+
+    def permutation(self, n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the order of the rows in an epoch, shape (n,)."""
+        order = np.empty(n, np.int64)
+        self._native.permutation(order, seed, epoch)
+        return order
+
+    def dense_forward(
+        self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
+    ) -> None:
+        """Write activation(x @ w + b) to `out`."""
+        row = _dense_row(w, activation, b is not None, 0)
+        job = Job(
+            plan=_plan_of(w, row),
+            theta=w,
+            x=x,
+            order=np.arange(len(x)),
+            batch_size=len(x),
+            outputs=out,
+            threads=threads,
+        )
+        run = self._run(job, bias=b)
+        run.prepare()
+        while run.advance(1.0):
+            pass
+
+    def dense_backward(
+        self,
+        x: Array,
+        w: Array,
+        y: Array,
+        dy: Array,
+        activation: str,
+        dx: Array | None,
+        dw: Array,
+        db: Array,
+        threads: int,
+    ) -> None:
+        """Write the gradients of x, w and b to `dx`, `dw` and `db`."""
+        n_in, n_out = w.shape
+        copy = Row("activation", {"n": n_in, "activation": "identity"}, (0,), n_in)
+        job = Job(
+            plan=_plan_of(w, copy, _dense_row(w, activation, True, n_in)),
+            theta=w,
+            x=x,
+            order=np.zeros(len(x), np.int64),
+            batch_size=len(x),
+            y=dy,
+            gradient=dw,
+            threads=threads,
+        )
+        self._run(job, bias=np.zeros(n_out, w.dtype), pass_dx=dx is not None).dense_backward(
+            y, dx, db
+        )
+
+    def activation(self, z: Array, name: str, out: Array) -> None:
+        """Write f(z) to `out`; a softmax runs over the last axis."""
+        self._native.activation(*self._table(z), _code(name), *_rows(z), out, z)
+
+    def activation_grad(self, y: Array, dy: Array, name: str, out: Array) -> None:
+        """Write the gradient of z, from y = f(z) and the gradient of y, to `out`."""
+        self._native.activation_grad(*self._table(y), _code(name), *_rows(y), out, y, dy)
+
+    def softmax_cross_entropy(
+        self, z: Array, labels: NDArray[np.int64], dz: Array
+    ) -> NDArray[np.float64]:
+        """Return the rows' losses and write the gradient of their mean to `dz`."""
+        values = np.empty(len(z))
+        self._native.softmax_cross_entropy(*self._table(z), values, dz, z, labels)
+        return values
+
+    def sgd_update(self, theta: Array, gradient: Array, lr: float) -> None:
+        """Theta -= lr * gradient, in place."""
+        self._native.sgd_update(*self._table(theta), theta, gradient, lr)
+
+    def peak_gflops(self, dtype: str, seconds: float) -> float:
+        """Measure the FMA peak of this core for `dtype`, for about so many seconds."""
+        return float(self._native.peak(self.isa, dtype == "float64", seconds)) * 1e-9
+
+    def _table(self, array: Array) -> tuple[str, bool]:
+        return self.isa, array.dtype == np.float64
+
+    def _run(self, job: Job, bias: Array | None = None, pass_dx: bool = False) -> Any:
+        labels = job.y is not None and job.y.ndim == 1
+        trains = job.optimizer is not None
+        return self._native.Run(
+            self.isa,
+            job.theta.dtype == np.float64,
+            [_codes(row) for row in job.plan.rows],
+            job.plan.n_in,
+            job.plan.n_out,
+            job.theta,
+            job.x,
+            None if labels else job.y,
+            job.y if labels else None,
+            job.sample_weight,
+            job.order,
+            job.batch_size,
+            -1 if job.loss is None else losses.NAMES.index(job.loss),
+            optimizers.NAMES.index(job.optimizer.name) if job.optimizer else -1,
+            job.optimizer.constants if job.optimizer else (),
+            job.rates if trains else None,
+            job.state if trains else None,
+            job.gradient,
+            job.outputs,
+            job.threads,
+            job.serial_below,
+            bias,
+            pass_dx,
+        )
+
+
+def _names() -> str:
+    """Return the lists that plans are encoded with, as NN_NAMES in csrc/nnfast.h has them."""
+    ops = " ".join(f"{op}({', '.join(names)})" for op, names in plan.OPS.items())
+    lists = (activations.NAMES, losses.NAMES, optimizers.NAMES)
+    acts, loss_names, rules = (" ".join(names) for names in lists)
+    return f"ops: {ops}; activations: {acts}; losses: {loss_names}; optimizers: {rules}"
+
+
+def _code(activation: str) -> int:
+    return activations.NAMES.index(activation)
+
+
+def _codes(row: Row) -> tuple[Any, ...]:
+    """Return a row as integers: op, attributes, inputs, output, theta, buffer."""
+    attributes = [
+        _code(value) if isinstance(value, str) else int(value)
+        for value in (row.attributes[name] for name in plan.OPS[row.op])
+    ]
+    op = list(plan.OPS).index(row.op)
+    return op, attributes, row.inputs, row.output, row.theta, row.buffer
+
+
+def _rows(array: Array) -> tuple[int, int]:
+    """Return the shape of `array` as rows of its last axis."""
+    n = array.shape[-1] if array.ndim else 1
+    return array.size // max(n, 1), n
+
+
+def _dense_row(w: Array, activation: str, use_bias: bool, source: int) -> Row:
+    n_in, n_out = w.shape
+    attributes = {
+        "n_in": n_in,
+        "n_out": n_out,
+        "activation": activation,
+        "use_bias": int(use_bias),
+        "trainable": 1,
+    }
+    return Row("dense", attributes, (source,), source + n_in, 0)
+
+
+def _plan_of(w: Array, *rows: Row) -> Plan:
+    n_in, n_out = w.shape
+    return Plan((n_in,), (n_out,), rows, (), rows[-1].output + n_out, w.size, 0)
+
+
+class _Chosen:
+    """The choices of this process."""
+
+    backend: Backend | None = None
+    threads: int | None = None
+
+
+def current() -> Backend:
+    """Return the backend in use, choosing it at the first call."""
+    if _Chosen.backend is None:
+        _Chosen.backend = _make(os.environ.get("NNFAST_BACKEND") or None)
+    return _Chosen.backend
+
+
+def use_backend(name: str) -> None:
+    """Run on this backend from now on.
+
+    Parameters
+    ----------
+    name : {"native", "reference"}
+
+    Raises
+    ------
+    ValueError
+        For another name, or for "native" where nnfast was installed without its kernels.
+    """
+    _Chosen.backend = _make(name)
+
+
+def _make(name: str | None) -> Backend:
+    if name is not None and name not in NAMES:
+        raise checks.unknown("backend", name, NAMES)
+    compiled = importlib.util.find_spec("nnfast._native") is not None
+    if name == "native" and not compiled:
+        raise ValueError(
+            "backend: 'native' is not there, nnfast was installed without its compiled kernels; "
+            "install it where there is a C compiler, without NNFAST_NO_EXT"
+        )
+    if name == "reference" or not compiled:
+        if name is None:
+            warnings.warn(
+                "nnfast was installed without its compiled kernels and runs on the slow reference "
+                "backend; reinstall it where there is a C compiler, or silence this with "
+                "NNFAST_BACKEND=reference",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        reference: Backend = importlib.import_module("nnfast.reference").ReferenceBackend()
+        return reference
+    return NativeBackend(os.environ.get("NNFAST_ISA") or None)
+
+
+def resolve_threads(number: int | None) -> int:
+    """Return the threads for a call: `number`, or else the default of `get_num_threads`."""
+    return get_num_threads() if number is None else threads.checked("threads", number)
+
+
+def get_num_threads() -> int:
+    """Return the number of threads used where a call names none.
+
+    That of `set_num_threads`; else NNFAST_NUM_THREADS; else the physical cores that affinity, a
+    cgroup's quota and OpenMP's own limit (OMP_NUM_THREADS, threadpoolctl) leave.
+    """
+    chosen = _Chosen.threads or threads.from_environment()
+    if chosen is not None:
+        return chosen
+    cores = threads.usable_cores()
+    if isinstance(current(), NativeBackend):
+        from nnfast import _native
+
+        return max(1, min(cores, _native.max_threads()))
+    return cores
+
+
+def set_num_threads(number: int | None) -> None:
+    """Set the number of threads of calls that name none; None: back to the default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `number` is not an integer from 1 to 256.
+    """
+    _Chosen.threads = None if number is None else threads.checked("threads", number)
+
+
+def info() -> dict[str, Any]:
+    """Return what nnfast runs on: backend, instruction sets, threads and versions."""
+    backend = current()
+    found: dict[str, Any] = {"backend": backend.name}
+    if isinstance(backend, NativeBackend):
+        found |= {"isa": backend.isa, "isas": backend.isas}
+    elif importlib.util.find_spec("nnfast._native") is None:
+        found |= {"why": "installed without compiled kernels (no C compiler, or NNFAST_NO_EXT)"}
+    return found | {
+        "threads": get_num_threads(),
+        "cores": threads.usable_cores(),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }

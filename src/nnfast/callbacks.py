@@ -1,0 +1,124 @@
+"""Callbacks: what is told of training as it goes; the names are Keras'."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+
+class Callback:
+    """Base of callbacks; override what you need.
+
+    Attributes
+    ----------
+    params : dict
+        "epochs", "initial_epoch" and "steps" of an epoch, set before `on_train_begin`.
+    model
+        The network that is trained.
+    stop_training : bool
+        Set to True to end training after the epoch.
+    """
+
+    params: Mapping[str, int] = {}
+    model: Any = None
+    stop_training = False
+
+    def on_train_begin(self) -> None:
+        """Training begins."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Epoch `epoch`, counted from 0, begins."""
+
+    def on_progress(self, step: int, logs: Mapping[str, float]) -> None:
+        """About every 0.05 s within an epoch, after `step` of its steps."""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """The epoch has ended with these numbers, for example "loss" and "val_loss"."""
+
+    def on_train_end(self) -> None:
+        """Training has ended, also by an exception."""
+
+
+class History(Callback):
+    """The numbers of each epoch.
+
+    Attributes
+    ----------
+    history : dict of lists
+        "loss", the metrics, and both with "val_" before them; one number an epoch.
+    epoch : list of int
+        The epochs, counted from 0.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Append the numbers."""
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def __repr__(self) -> str:
+        ends = (f"{name} {v[0]:.4g} -> {v[-1]:.4g}" for name, v in self.history.items())
+        return f"History({len(self.epoch)} epochs: {', '.join(ends)})"
+
+
+class ProgressBar(Callback):
+    """A bar on stderr, one line an epoch; silent where stderr is no terminal."""
+
+    WIDTH = 24
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr is not None and sys.stderr.isatty()
+        self._epoch = 0
+        self._began = 0.0
+        self._line = ""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Start the clock."""
+        self._epoch, self._began = epoch, time.perf_counter()
+
+    def on_progress(self, step: int, logs: Mapping[str, float]) -> None:
+        """Draw the bar over itself."""
+        self._draw(step, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Draw the full bar and begin a new line."""
+        self._draw(self.params["steps"], logs)
+        self.on_train_end()
+
+    def on_train_end(self) -> None:
+        """End a line that was left open."""
+        if self._line:
+            print(file=sys.stderr, flush=True)
+            self._line = ""
+
+    def _draw(self, step: int, logs: Mapping[str, float]) -> None:
+        if not self._shown:
+            return
+        steps = self.params["steps"]
+        bar = ("=" * (self.WIDTH * step // steps)).ljust(self.WIDTH, ".")
+        numbers = "".join(f"  {name} {value:.4f}" for name, value in logs.items())
+        seconds = time.perf_counter() - self._began
+        line = (
+            f"Epoch {self._epoch + 1}/{self.params['epochs']} [{bar}] {step}/{steps} "
+            f"{seconds:.1f} s{numbers}"
+        )
+        print("\r" + line.ljust(len(self._line)), end="", file=sys.stderr, flush=True)
+        self._line = line
+
+
+def wants_progress(verbose: object) -> bool:
+    """Return whether `verbose` (0, 1 or "auto": NNFAST_VERBOSE, else 1) asks for a bar."""
+    expected, value = "verbose: expected 0, 1 or 'auto'", verbose
+    if isinstance(verbose, str) and verbose == "auto":
+        value = os.environ.get("NNFAST_VERBOSE", "1")
+        expected, value = "NNFAST_VERBOSE: expected 0 or 1", {"0": 0, "1": 1}.get(value, value)
+    if not isinstance(value, int) or value not in (0, 1):
+        raise ValueError(f"{expected}, got {value!r}; leave it out for a bar on terminals only")
+    return bool(value)

@@ -1,0 +1,58 @@
+"""File formats: arrays in, arrays out, and what the formats share."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+__all__ = ["FormatError", "replacing"]
+
+
+class FormatError(ValueError):
+    """A file, or what was to be written to one, breaks the rules of its format."""
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Write a file whole or not at all: ``with replacing(path) as file: file.write(...)``.
+
+    The bytes go to a temporary file in the same folder, which takes the place of `path` when they
+    are on the disk. On any error, Ctrl-C too, `path` stays as it was and the temporary file goes.
+    A symbolic link stays one. The mode is the old file's, or the umask's for a new file.
+
+    Notes
+    -----
+    The order write, fsync, rename, fsync of the folder is PostgreSQL's ``durable_rename``: without
+    the last two, a power cut may leave an empty file under the new name.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".nnfast-{os.urandom(8).hex()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        _fsync_folder(target.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,77 @@
+"""Names of the losses, the facts about them, and the choice of one by looking at y."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast import checks
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Facts about one loss.
+
+    Attributes
+    ----------
+    name : str
+        As in `NAMES`.
+    link : str or None
+        The activation that the loss contains: it takes logits, and a last activation of this
+        name is fused with it.
+    takes_labels : bool
+        Whether y may be integer class labels, shape (n,).
+    """
+
+    name: str
+    link: str | None = None
+    takes_labels: bool = False
+
+
+LOSSES = {
+    loss.name: loss
+    for loss in (
+        Loss("mse"),
+        Loss("cross_entropy", link="softmax", takes_labels=True),
+        Loss("binary_cross_entropy", link="sigmoid"),
+    )
+}
+NAMES = tuple(LOSSES)
+"""In the order of csrc/nnfast.h."""
+
+
+def get(loss: str) -> Loss:
+    """Return the loss of this name. ValueError or TypeError for another."""
+    if not isinstance(loss, str) or loss not in LOSSES:
+        raise checks.unknown("loss", loss, NAMES)
+    return LOSSES[loss]
+
+
+def infer(y: NDArray[Any], n_out: int) -> Loss:
+    """Choose the loss that `y` and the number of outputs speak for.
+
+    Integer labels below `n_out` are cross_entropy; one output and y of 0 and 1 only is
+    binary_cross_entropy; other floats are mse.
+
+    Raises
+    ------
+    ValueError
+        Anything else; the message names the choices.
+    """
+    column = y.ndim == 1 or y.shape[1:] == (1,)
+    if n_out == 1 and column and bool(np.all((y == 0) | (y == 1))):
+        return LOSSES["binary_cross_entropy"]
+    if y.dtype.kind in "iu" and n_out > 1 and column and y.min() >= 0 and y.max() < n_out:
+        return LOSSES["cross_entropy"]
+    if y.dtype.kind == "f":
+        return LOSSES["mse"]
+    span = f", values {y.min()} to {y.max()}" if y.size and y.dtype.kind in "iub" else ""
+    raise ValueError(
+        f"loss=None: expected integer labels 0 to {n_out - 1} (cross_entropy), one output and y of "
+        "0 and 1 (binary_cross_entropy) or float y (mse), "
+        f"got y of dtype {y.dtype} and shape {y.shape}{span} for {n_out} outputs; "
+        f"pass loss= one of {', '.join(NAMES)}"
+    )

@@ -1,0 +1,248 @@
+"""A network as a short table of rows: pure data that a backend runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast import checks, initializers
+from nnfast.initializers import Initializer
+
+if TYPE_CHECKING:
+    from nnfast.optimizers import Optimizer
+
+Array = NDArray[Any]
+
+OPS: dict[str, tuple[str, ...]] = {
+    "dense": ("n_in", "n_out", "activation", "use_bias", "trainable"),
+    "activation": ("n", "activation"),
+}
+"""Each op with its attributes, in the order of csrc/nnfast.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table.
+
+    Attributes
+    ----------
+    op : str
+        A key of `OPS`.
+    attributes : Mapping
+        Exactly the names in ``OPS[op]``; an activation by its name.
+    inputs : tuple of int
+        Offsets into one sample's vector of activations; the network's input lies at 0.
+    output : int
+        Offset of the output in the same vector.
+    theta, buffer : int
+        Offset of the row's slice of theta or of the buffers, -1 for none. A dense row has its
+        weight (n_in, n_out) in C order, then its bias (n_out).
+    """
+
+    op: str
+    attributes: Mapping[str, int | str]
+    inputs: tuple[int, ...]
+    output: int
+    theta: int = -1
+    buffer: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A named slice of theta, for example "0.weight" of layer 0."""
+
+    name: str
+    offset: int
+    shape: tuple[int, ...]
+    initializer: Initializer = field(compare=False)
+    fan_in: int
+    fan_out: int
+    trainable: bool
+
+    @property
+    def slice(self) -> slice:
+        """Where the parameter lies in theta."""
+        return slice(self.offset, self.offset + math.prod(self.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A network: its rows, its parameters and its sizes (shapes are those of one sample)."""
+
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    rows: tuple[Row, ...]
+    parameters: tuple[Parameter, ...]
+    n_activations: int
+    n_theta: int
+    n_buffers: int
+
+    @property
+    def n_in(self) -> int:
+        """Numbers in one input."""
+        return math.prod(self.input_shape)
+
+    @property
+    def n_out(self) -> int:
+        """Numbers in one output."""
+        return math.prod(self.output_shape)
+
+    @property
+    def output_activation(self) -> str:
+        """Activation of the last row, "identity" if there is none."""
+        return (
+            str(self.rows[-1].attributes.get("activation", "identity")) if self.rows else "identity"
+        )
+
+    def without_link(self, name: str | None) -> Plan:
+        """Return the plan with the last activation made the identity if it is `name`.
+
+        Used where a loss is fused with its link function.
+        """
+        if name is None or self.output_activation != name:
+            return self
+        last = self.rows[-1]
+        last = dataclasses.replace(last, attributes={**last.attributes, "activation": "identity"})
+        return dataclasses.replace(self, rows=(*self.rows[:-1], last))
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Job:
+    """A plan with the arrays of one run; everything is checked before it is made.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (n_theta,)
+        float32 or float64, C-contiguous; updated in place when there is an optimizer.
+    x : ndarray, shape (n, n_in)
+        Real numbers of any strides and byte order (f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 bool).
+    order : ndarray of int64, shape (m,)
+        Rows of `x` in the order of use.
+    batch_size : int
+        Rows of a step, the last may be short; ignored without gradient and optimizer.
+    y : ndarray or None
+        int64 class labels (n,), C-contiguous, or real targets (n, n_out).
+    sample_weight : ndarray or None, shape (n,)
+        Of theta's dtype, C-contiguous.
+    loss : str or None
+        "mse", "cross_entropy" or "binary_cross_entropy", the last two of logits; None: predict.
+    optimizer, state, rates
+        The rule; its slots (n_slots, n_theta), updated in place; the numbers of each step
+        (n_steps, 2) float64, see `nnfast.optimizers`. None: no update.
+    gradient : ndarray or None, shape (n_theta,)
+        Receives the gradient of a single step: batch_size >= m.
+    outputs : ndarray or None, shape (m, n_out)
+        Receives the network's output for row ``order[i]`` in row i; C-contiguous.
+    threads : int
+        Most threads to use.
+    serial_below : float
+        FLOP a thread below which fewer threads are used.
+    """
+
+    plan: Plan
+    theta: Array
+    x: Array
+    order: NDArray[np.int64]
+    batch_size: int
+    y: Array | None = None
+    sample_weight: Array | None = None
+    loss: str | None = None
+    optimizer: Optimizer | None = None
+    state: Array | None = None
+    rates: NDArray[np.float64] | None = None
+    gradient: Array | None = None
+    outputs: Array | None = None
+    threads: int = 1
+    serial_below: float = 0.5e6
+
+
+class PlanBuilder:
+    """Collects rows and parameters while the layers of a network pass by.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the current output, which the next row reads.
+    layer : int
+        Index of the layer being added; prefix of its parameters' names.
+    """
+
+    def __init__(self, input_shape: int | tuple[int, ...]) -> None:
+        axes = input_shape if isinstance(input_shape, tuple | list) else (input_shape,)
+        self.input_shape = tuple(checks.integer("input_shape", axis, 1) for axis in axes)
+        if not axes:
+            raise ValueError(
+                "input_shape: expected at least one axis, got (); the axis of the samples is left "
+                "out, so features (n,) of one number each are X[:, None] of input shape (1,)"
+            )
+        self.shape = self.input_shape
+        self.layer = 0
+        self._offset = 0
+        self._n_activations = math.prod(self.shape)
+        self._n_theta = 0
+        self._rows: list[Row] = []
+        self._parameters: list[Parameter] = []
+
+    def add_row(
+        self, op: str, attributes: Mapping[str, int | str], shape: tuple[int, ...], theta: int = -1
+    ) -> None:
+        """Add a row that reads the current output and makes one of `shape`."""
+        self._rows.append(Row(op, attributes, (self._offset,), self._n_activations, theta))
+        self._offset = self._n_activations
+        self._n_activations += math.prod(shape)
+        self.shape = shape
+
+    def add_parameter(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: Initializer,
+        fan_in: int,
+        fan_out: int,
+        trainable: bool,
+    ) -> int:
+        """Add a parameter at the end of theta and return its offset."""
+        full_name = f"{self.layer}.{name}"
+        offset = self._n_theta
+        self._parameters.append(
+            Parameter(full_name, offset, shape, initializer, fan_in, fan_out, trainable)
+        )
+        self._n_theta += math.prod(shape)
+        return offset
+
+    def finish(self) -> Plan:
+        """Return the plan of everything added. ValueError if no layer computes anything."""
+        if not self._rows:
+            raise ValueError("layers: expected one that computes, got none; add Dense(units)")
+        return Plan(
+            self.input_shape,
+            self.shape,
+            tuple(self._rows),
+            tuple(self._parameters),
+            self._n_activations,
+            self._n_theta,
+            0,
+        )
+
+
+def initial_theta(plan: Plan, seed: int, dtype: np.dtype[Any]) -> Array:
+    """Return the initial parameters, shape (n_theta,): a function of plan, seed and dtype."""
+    theta = np.empty(plan.n_theta, dtype)
+    for index, p in enumerate(plan.parameters):
+        try:
+            values = initializers.draw(p.initializer, p.shape, p.fan_in, p.fan_out, seed, index)
+        except ValueError as error:
+            raise ValueError(f"parameter {p.name}: {error}") from None
+        theta[p.slice] = values.ravel()
+    return theta
+
+
+def parameter_views(plan: Plan, theta: Array) -> dict[str, Array]:
+    """Return the parameters by name, each a view into `theta`."""
+    return {p.name: theta[p.slice].reshape(p.shape) for p in plan.parameters}

@@ -1,0 +1,86 @@
+"""The reference backend: NumPy, slow and obvious, the oracle of the native one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast.plan import Array, Job, Plan
+from nnfast.reference import activations, dense, losses, optimizers
+from nnfast.reference.rng import permutation
+from nnfast.reference.run import ReferenceRun, forward
+
+__all__ = ["ReferenceBackend"]
+
+
+class ReferenceBackend:
+    """Runs plans in NumPy, on NumPy's own threads; see `nnfast.backend.Backend`."""
+
+    name = "reference"
+    permutation = staticmethod(permutation)
+
+    def run(self, job: Job) -> ReferenceRun:
+        """Return the job, ready to advance."""
+        return ReferenceRun(job)
+
+    def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]:
+        """Return ``one(x, out=None)`` for single samples, on a copy of `theta`."""
+        theta = theta.copy()
+
+        def one(x: Array, out: Array | None = None) -> Array:
+            sample = np.asarray(x, theta.dtype).reshape(1, plan.n_in)
+            y = forward(plan, theta, sample)[plan.rows[-1].output].reshape(plan.output_shape)
+            if out is None:
+                return y
+            out[...] = y
+            return out
+
+        return one
+
+    def dense_forward(
+        self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
+    ) -> None:
+        """Write activation(x @ w + b) to `out`."""
+        out[...] = dense.dense_forward(x.astype(w.dtype), w, b, activation)
+
+    def dense_backward(
+        self,
+        x: Array,
+        w: Array,
+        y: Array,
+        dy: Array,
+        activation: str,
+        dx: Array | None,
+        dw: Array,
+        db: Array,
+        threads: int,
+    ) -> None:
+        """Write the gradients of x, w and b to `dx`, `dw` and `db`."""
+        operands = (array.astype(w.dtype) for array in (y, dy))
+        found, dw[...], db[...] = dense.dense_backward(
+            x.astype(w.dtype), w, *operands, activation, dx is not None
+        )
+        if dx is not None and found is not None:
+            dx[...] = found
+
+    def activation(self, z: Array, name: str, out: Array) -> None:
+        """Write f(z) to `out`."""
+        out[...] = activations.activation(z, name)
+
+    def activation_grad(self, y: Array, dy: Array, name: str, out: Array) -> None:
+        """Write the gradient of z to `out`."""
+        out[...] = activations.activation_grad(y, dy, name)
+
+    def softmax_cross_entropy(
+        self, z: Array, labels: NDArray[np.int64], dz: Array
+    ) -> NDArray[np.float64]:
+        """Return the rows' losses and write the gradient of their mean to `dz`."""
+        values, gradient = losses.row_losses("cross_entropy", z, labels)
+        dz[...] = gradient / len(z)
+        return values
+
+    def sgd_update(self, theta: Array, gradient: Array, lr: float) -> None:
+        """Theta -= lr * gradient, in place."""
+        theta -= theta.dtype.type(lr) * gradient

@@ -1,0 +1,447 @@
+"""Sequential: a thin shell over plans and training."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnfast import backend, inputs, rng, training
+from nnfast.callbacks import Callback, History
+from nnfast.layers import LAYERS, Layer, build_plan
+from nnfast.plan import Array, Plan, PlanBuilder, initial_theta, parameter_views
+
+_METADATA = "nnfast"
+
+
+class Sequential:
+    """A network of layers one after the other.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        For example ``[Dense(128, "relu"), Dense(10)]``.
+    seed : int or None
+        Key of the initial weights and of the shuffles: the same seed, the same bits. None draws
+        one, which `seed` then tells.
+    dtype : {"float32", "float64"}
+        Of theta and of all arithmetic.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    seed : int
+    dtype : numpy.dtype
+    plan : Plan
+        Once built.
+    theta : ndarray, shape (n_theta,)
+        All parameters, once built; `parameters` gives views into it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something else than layers, or another seed or dtype.
+
+    Examples
+    --------
+    >>> net = nn.Sequential([nn.Dense(128, "relu"), nn.Dense(10)], seed=0)
+    >>> history = net.fit(X, y, epochs=10)
+    >>> net.predict(X).argmax(axis=1)
+    """
+
+    def __init__(
+        self, layers: Iterable[Layer], seed: int | None = None, dtype: Any = "float32"
+    ) -> None:
+        self.layers = _checked_layers(layers)
+        self.seed = rng.checked_seed(seed)
+        self.dtype = _checked_dtype(dtype)
+        self._plan: Plan | None = None
+        self._theta = np.empty(0, self.dtype)
+        self._state = training.State()
+
+    @property
+    def plan(self) -> Plan:
+        """The table that backends run. ValueError before `build`."""
+        return self._built()[0]
+
+    @property
+    def theta(self) -> Array:
+        """All parameters, shape (n_theta,); assigning copies into it. ValueError before `build`."""
+        return self._built()[1]
+
+    @theta.setter
+    def theta(self, values: Any) -> None:
+        array = inputs.real_array(values, "theta")
+        if array.shape != (self.plan.n_theta,):
+            raise ValueError(
+                f"theta: expected shape ({self.plan.n_theta},), got {array.shape}; "
+                "parameters() names its parts"
+            )
+        self._theta[:] = array
+
+    def build(self, input_shape: int | tuple[int, ...]) -> Sequential:
+        """Make the plan, draw the initial weights, return self; again draws the same anew.
+
+        Parameters
+        ----------
+        input_shape : int or tuple of int
+            Of one sample: 784 or (28, 28).
+
+        Raises
+        ------
+        TypeError, ValueError
+            A shape that the layers cannot take.
+        """
+        built = build_plan(self.layers, input_shape)
+        self._theta = initial_theta(built, self.seed, self.dtype)
+        self._plan = built
+        self._state = training.State()
+        return self
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        loss: str | None = None,
+        optimizer: Any = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        validation_data: Sequence[Any] | None = None,
+        validation_split: float = 0.0,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        metrics: str | Sequence[str] = (),
+        callbacks: Callback | Sequence[Callback] = (),
+        initial_epoch: int = 0,
+        verbose: object = "auto",
+        threads: int | None = None,
+    ) -> History:
+        """Train by minibatches, building first if need be.
+
+        The optimizer's state and the shuffles go on where the last `fit` ended, as long as its
+        settings are equal. An exception, Ctrl-C too, leaves theta at the last finished step.
+
+        Parameters
+        ----------
+        X : array, shape (n, *input_shape)
+            Real numbers of any dtype and strides; not copied.
+        y : array, shape (n,) or (n, n_out)
+            Integer labels, or targets.
+        loss : {"mse", "cross_entropy", "binary_cross_entropy"} or None
+            None chooses by y (`nnfast.losses.infer`). A last softmax or sigmoid is fused with
+            the loss it belongs to.
+        optimizer : SGD, Adam, "sgd", "adam" or None
+            None is ``SGD(lr=0.01)``.
+        epochs, initial_epoch : int
+            Train from `initial_epoch` (counted from 0) up to, without, `epochs`.
+        batch_size : int
+            Rows of a step; the last step of an epoch may have fewer.
+        shuffle : bool
+            Draw a new order of the rows each epoch.
+        validation_data : (X, y) or (X, y, sample_weight) or None
+            Evaluated after each epoch.
+        validation_split : float
+            Share of the last rows, before shuffling, to validate on instead.
+        sample_weight : array or None, shape (n,)
+            Factors of the rows' losses; sums are divided by the number of rows.
+        class_weight : dict or None
+            Factors by label; 1 for those left out.
+        metrics : sequence of {"accuracy", "mse", "mae"}
+            From the outputs of the training steps, unweighted.
+        callbacks : sequence of Callback
+        verbose : {"auto", 0, 1}
+            1 draws a bar on stderr if it is a terminal; "auto" asks NNFAST_VERBOSE, else 1.
+        threads : int or None
+            Most threads to use.
+
+        Returns
+        -------
+        History
+            Its `history` holds a list of numbers, one an epoch, for each name.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument that does not fit.
+
+        Warns
+        -----
+        NonFiniteLossWarning
+            The loss became NaN or infinite: training stops with theta and the optimizer's state
+            as they were at the start of that epoch.
+        """
+        X = inputs.features(X)
+        if self._plan is None:
+            self.build(X.shape[1:])
+        callbacks = training.checked_callbacks(callbacks)
+        for callback in callbacks:
+            callback.model = self
+        return training.fit(
+            self.plan,
+            self._trainable(),
+            self._state,
+            X,
+            y,
+            seed=self.seed,
+            loss=loss,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            metrics=metrics,
+            callbacks=callbacks,
+            initial_epoch=initial_epoch,
+            verbose=verbose,
+            threads=threads,
+        )
+
+    def train_on_batch(
+        self,
+        X: Any,
+        y: Any,
+        loss: str | None = None,
+        optimizer: Any = None,
+        sample_weight: Any = None,
+        threads: int | None = None,
+    ) -> float:
+        """Make one step with all rows of X and return the loss before it; see `fit`."""
+        X = inputs.features(X)
+        if self._plan is None:
+            self.build(X.shape[1:])
+        return training.train_on_batch(
+            self.plan,
+            self._trainable(),
+            self._state,
+            X,
+            y,
+            loss=loss,
+            optimizer=optimizer,
+            sample_weight=sample_weight,
+            threads=threads,
+        )
+
+    def evaluate(
+        self,
+        X: Any,
+        y: Any,
+        loss: str | None = None,
+        metrics: str | Sequence[str] = (),
+        sample_weight: Any = None,
+        threads: int | None = None,
+    ) -> dict[str, float]:
+        """Return "loss" and the metrics, means over the rows; arguments as in `fit`."""
+        return training.evaluate(
+            self.plan,
+            self.theta,
+            X,
+            y,
+            loss=loss,
+            metrics=metrics,
+            sample_weight=sample_weight,
+            threads=threads,
+        )
+
+    def predict(self, X: Any, threads: int | None = None) -> Array:
+        """Return the outputs, shape (n, *output_shape), each a function of its row alone."""
+        return training.predict(self.plan, self.theta, X, threads)
+
+    def loss_and_grad(
+        self,
+        X: Any,
+        y: Any,
+        loss: str | None = None,
+        sample_weight: Any = None,
+        threads: int | None = None,
+    ) -> tuple[float, Array]:
+        """Return J(theta) over all rows and its gradient, shape (n_theta,), of theta's dtype."""
+        data = inputs.samples(X, y, self.plan, self.dtype, loss, sample_weight)
+        return training.loss_and_grad(self.plan, self.theta, data, threads)
+
+    def objective(
+        self, X: Any, y: Any, loss: str | None = None
+    ) -> Callable[[Any], tuple[float, Array]]:
+        """Return ``f(theta) -> (J, gradient)``, computed in float64 whatever the dtype.
+
+        For ``scipy.optimize.minimize(f, net.theta, jac=True)``; f leaves the network alone, so
+        assign the result: ``net.theta = result.x``.
+        """
+        built, double = self.plan, np.dtype(np.float64)
+        data = inputs.samples(X, y, built, double, loss)
+
+        def f(theta: Any) -> tuple[float, Array]:
+            values = np.ascontiguousarray(inputs.real_array(theta, "theta"), double)
+            if values.shape != (built.n_theta,):
+                raise ValueError(
+                    f"theta: expected shape ({built.n_theta},), got {values.shape}; "
+                    "start from net.theta"
+                )
+            return training.loss_and_grad(built, values, data)
+
+        return f
+
+    def parameters(self) -> dict[str, Array]:
+        """Return each parameter by name, such as "0.weight", as a view into theta."""
+        return parameter_views(*self._built())
+
+    def predictor(self) -> Any:
+        """Return ``one(x, out=None)`` for single rows at the lowest latency: theta as it is now."""
+        return backend.current().predictor(self.plan, self.theta)
+
+    def summary(self) -> None:
+        """Print the layers, their output shapes and their numbers of parameters."""
+        rows = self._table()
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        for row in rows:
+            cells = zip(row[:2], widths[:2], strict=True)
+            print(
+                "  ".join([*(cell.ljust(width) for cell, width in cells), row[2].rjust(widths[2])])
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters and settings as safetensors; no code, no optimizer state.
+
+        Given arrays of initial values are left out: a loaded network has its parameters, but
+        would draw others in `build`.
+        """
+        import json
+
+        from nnfast.formats import safetensors
+
+        settings = {
+            "layers": [_settings(layer) for layer in self.layers],
+            "input_shape": self.plan.input_shape,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+        }
+        safetensors.save(path, self.parameters(), {_METADATA: json.dumps(settings)})
+
+    def __copy__(self) -> Sequential:
+        return copy.deepcopy(self)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(repr, self.layers))
+        return f"Sequential([{layers}], seed={self.seed}, dtype={self.dtype.name!r})"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        rows = (
+            "".join(f"<td>{html.escape(cell)}</td>" for cell in row).join(("<tr>", "</tr>"))
+            for row in self._table()
+        )
+        return f"<table>{''.join(rows)}</table>"
+
+    def _table(self) -> list[tuple[str, str, str]]:
+        rows = [("layer", "output shape", "parameters")]
+        if self._plan is None:
+            return rows + [(repr(layer), "not built", "") for layer in self.layers]
+        builder = PlanBuilder(self._plan.input_shape)
+        for index, layer in enumerate(self.layers):
+            builder.layer = index
+            layer.emit(builder)
+            prefix = f"{index}."
+            own = (p for p in self._plan.parameters if p.name.startswith(prefix))
+            rows.append(
+                (repr(layer), str(builder.shape), f"{sum(math.prod(p.shape) for p in own):,}")
+            )
+        return [*rows, ("total", "", f"{self._plan.n_theta:,}")]
+
+    def _built(self) -> tuple[Plan, Array]:
+        if self._plan is None:
+            raise ValueError(
+                "network: expected a built one, got one that knows no input shape; "
+                "call build(input_shape) or fit(X, y) first"
+            )
+        return self._plan, self._theta
+
+    def _trainable(self) -> Array:
+        """Theta, in memory of our own if it came as a read-only map."""
+        if not self._theta.flags.writeable:
+            self._theta = self._theta.copy()
+        return self._theta
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Return the network that `Sequential.save` wrote.
+
+    Raises
+    ------
+    ValueError
+        A file of another make, an unknown layer (by name), or tensors that do not fit.
+    OSError
+        The file cannot be read.
+    """
+    import json
+
+    from nnfast.formats import safetensors
+
+    tensors, metadata = safetensors.load(path)
+    try:
+        settings = json.loads(metadata[_METADATA])
+        layers = [_layer(**entry) for entry in settings["layers"]]
+        net = Sequential(layers, settings["seed"], settings["dtype"])
+        built = build_plan(layers, tuple(settings["input_shape"]))
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{os.fspath(path)}: expected a network saved by nnfast, got other metadata "
+            f"({type(error).__name__}: {error}); load tensors with nnfast.formats.safetensors"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+    expected = {p.name: (p.shape, net.dtype) for p in built.parameters}
+    got = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    if got != expected:
+        wrong = [name for name in {**expected, **got} if expected.get(name) != got.get(name)]
+        raise ValueError(
+            f"{os.fspath(path)}: tensor {wrong[0]!r}: expected {expected.get(wrong[0])}, got "
+            f"{got.get(wrong[0])}; the file is damaged, save the network again"
+        )
+    net.build(built.input_shape)
+    for name, view in net.parameters().items():
+        view[...] = tensors[name]
+    return net
+
+
+def _settings(layer: Layer) -> dict[str, object]:
+    values = layer.settings().items()
+    return {"layer": type(layer).__name__} | {
+        name: value for name, value in values if not isinstance(value, np.ndarray)
+    }
+
+
+def _layer(layer: str, **settings: Any) -> Layer:
+    if layer not in LAYERS:
+        raise ValueError(
+            f"layer {layer!r}: expected one of {', '.join(LAYERS)}; "
+            "the file may come from a newer nnfast"
+        )
+    return LAYERS[layer](**settings)
+
+
+def _checked_layers(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    listed = tuple(layers) if isinstance(layers, Iterable) else (layers,)
+    for index, layer in enumerate(listed):
+        if not isinstance(layer, Layer):
+            came = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
+            raise TypeError(
+                f"layers[{index}]: expected a layer, got {came}; write for example Dense(10)"
+            )
+    if not listed:
+        raise ValueError("layers: expected at least one, got none; write for example [Dense(10)]")
+    return listed
+
+
+def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    for known in (np.dtype(np.float32), np.dtype(np.float64)):
+        if dtype is not None and dtype in (known, known.name, known.type):
+            return known
+    raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}; choose one of them")

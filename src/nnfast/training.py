@@ -1,0 +1,373 @@
+"""Training: the only epoch loop. Knows plans, theta, data and the backend, no kind of network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfast import activations, backend, checks, inputs, optimizers
+from nnfast import metrics as metrics_
+from nnfast.callbacks import Callback, History, ProgressBar, wants_progress
+from nnfast.inputs import Samples
+from nnfast.losses import Loss
+from nnfast.metrics import Metric
+from nnfast.optimizers import Optimizer
+from nnfast.plan import Array, Job, Plan
+
+if TYPE_CHECKING:
+    from nnfast.backend import Run
+
+SECONDS_OF_A_CALL = 0.05
+"""How long a backend works before Python looks at signals, progress and callbacks."""
+
+ROWS_OF_OUTPUTS = 4096
+"""Most rows, beyond one step's, whose outputs are kept for the metrics at a time."""
+
+
+class NonFiniteLossWarning(RuntimeWarning):
+    """The loss became NaN or infinite; training has stopped and lost nothing."""
+
+
+@dataclass(slots=True)
+class State:
+    """What training leaves with a network: the optimizer's state and the counts of its work."""
+
+    optimizer: Optimizer | None = None
+    slots: Array | None = None
+    step: int = 0
+    epoch: int = 0
+
+    def prepare(self, optimizer: Optimizer, theta: Array) -> Array:
+        """Return the slots (n_slots, n_theta): as they are for equal settings, else new."""
+        shape = (optimizer.n_slots, theta.size)
+        if self.optimizer != optimizer or self.slots is None or self.slots.shape != shape:
+            self.optimizer, self.slots, self.step = optimizer, np.zeros(shape, theta.dtype), 0
+        return self.slots
+
+
+def fit(
+    plan: Plan,
+    theta: Array,
+    state: State,
+    X: Any,
+    y: Any,
+    *,
+    seed: int,
+    loss: str | None = None,
+    optimizer: Any = None,
+    epochs: int = 1,
+    batch_size: int = 32,
+    shuffle: bool = True,
+    validation_data: Sequence[Any] | None = None,
+    validation_split: float = 0.0,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    metrics: str | Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    initial_epoch: int = 0,
+    verbose: object = "auto",
+    threads: int | None = None,
+) -> History:
+    """Train `theta` in place and return the history; the arguments are those of Sequential.fit."""
+    epochs = checks.integer("epochs", epochs, 1)
+    initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
+    batch_size = checks.integer("batch_size", batch_size, 1)
+    data = inputs.samples(X, y, plan, theta.dtype, loss, sample_weight, class_weight)
+    data, validation = _validation(data, plan, theta, validation_data, validation_split)
+    rule = optimizers.get(optimizer)
+    watched = metrics_.get(metrics, data.loss)
+    _refuse_untrainable(plan)
+    history = History()
+    listeners = [history, *callbacks]
+    if wants_progress(verbose):
+        listeners.append(ProgressBar())
+
+    job = _job(plan, theta, data, threads, batch_size=batch_size, optimizer=rule)
+    job = replace(job, state=state.prepare(rule, theta))
+    steps = -(-len(data) // batch_size)
+    saved = _Snapshot(theta, state)
+    state.epoch = initial_epoch or state.epoch
+    for listener in listeners:
+        listener.params = {"epochs": epochs, "initial_epoch": initial_epoch, "steps": steps}
+        listener.stop_training = False
+
+    def on_slice(step: int, logs: dict[str, float]) -> None:
+        for listener in listeners:
+            listener.on_progress(step, logs)
+
+    try:
+        for listener in listeners:
+            listener.on_train_begin()
+        for epoch in range(initial_epoch, epochs):
+            for listener in listeners:
+                listener.on_epoch_begin(epoch)
+            saved.take()
+            if shuffle:
+                job = replace(
+                    job, order=backend.current().permutation(len(data), seed, state.epoch)
+                )
+            total = _Totals()
+            try:
+                rates = rule.rates(state.step, steps)
+                _drive(replace(job, rates=rates), data.loss, watched, total, on_slice)
+            finally:
+                state.step += total.steps
+            if not total.finite or not np.isfinite(theta).all():
+                step = min(total.steps + 1, steps)
+                saved.restore()
+                _warn_not_finite(f"epoch {epoch + 1}, step {step} of {steps}", rule, stacklevel=4)
+                break
+            state.epoch += 1
+            logs = total.means()
+            if validation is not None:
+                logs |= {
+                    f"val_{name}": value
+                    for name, value in _evaluate(plan, theta, validation, watched, threads).items()
+                }
+            for listener in listeners:
+                listener.on_epoch_end(epoch, logs)
+            if any(listener.stop_training for listener in listeners):
+                break
+    finally:
+        for listener in listeners:
+            listener.on_train_end()
+    return history
+
+
+def checked_callbacks(callbacks: Callback | Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks as a list; TypeError for anything else."""
+    listed = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    for callback in listed:
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                "callbacks: expected objects derived from nnfast.Callback, got an object of type "
+                f"{type(callback).__name__}; derive its class from Callback"
+            )
+    return listed
+
+
+def train_on_batch(
+    plan: Plan,
+    theta: Array,
+    state: State,
+    X: Any,
+    y: Any,
+    *,
+    loss: str | None = None,
+    optimizer: Any = None,
+    sample_weight: Any = None,
+    threads: int | None = None,
+) -> float:
+    """Make one step with all of X and return the loss before it."""
+    data = inputs.samples(X, y, plan, theta.dtype, loss, sample_weight)
+    rule = optimizers.get(optimizer)
+    _refuse_untrainable(plan)
+    job = _job(plan, theta, data, threads, batch_size=len(data), optimizer=rule)
+    job = replace(job, state=state.prepare(rule, theta), rates=rule.rates(state.step, 1))
+    total = _Totals()
+    try:
+        _drive(job, data.loss, {}, total)
+    finally:
+        state.step += total.steps
+    if not total.finite:
+        _warn_not_finite(f"step {state.step + 1}", rule, stacklevel=4)
+    return total.means()["loss"]
+
+
+def evaluate(
+    plan: Plan,
+    theta: Array,
+    X: Any,
+    y: Any,
+    *,
+    loss: str | None = None,
+    metrics: str | Sequence[str] = (),
+    sample_weight: Any = None,
+    threads: int | None = None,
+) -> dict[str, float]:
+    """Return the loss and the metrics by name."""
+    data = inputs.samples(X, y, plan, theta.dtype, loss, sample_weight)
+    return _evaluate(plan, theta, data, metrics_.get(metrics, data.loss), threads)
+
+
+def predict(plan: Plan, theta: Array, X: Any, threads: int | None = None) -> Array:
+    """Return the outputs, shape (n, *output_shape)."""
+    x = inputs.matrix(X, plan, theta.dtype)
+    outputs = np.empty((len(x), plan.n_out), theta.dtype)
+    job = Job(
+        plan=plan,
+        theta=theta,
+        x=x,
+        order=np.arange(len(x), dtype=np.int64),
+        batch_size=len(x),
+        outputs=outputs,
+        threads=backend.resolve_threads(threads),
+    )
+    run = backend.current().run(job)
+    while run.advance(SECONDS_OF_A_CALL):
+        pass
+    return outputs.reshape(len(x), *plan.output_shape)
+
+
+def loss_and_grad(
+    plan: Plan, theta: Array, data: Samples, threads: int | None = None
+) -> tuple[float, Array]:
+    """Return J and its gradient, shape (n_theta,), over all of `data`; NaN where J is."""
+    _refuse_untrainable(plan)
+    gradient = np.empty_like(theta)
+    job = _job(plan, theta, data, threads, batch_size=len(data), gradient=gradient)
+    total = _Totals()
+    _drive(job, data.loss, {}, total)
+    if not total.finite:
+        gradient.fill(np.nan)
+    return total.means()["loss"], gradient
+
+
+@dataclass(slots=True)
+class _Totals:
+    """Sums over the rows of a pass through the data."""
+
+    loss: float = 0.0
+    rows: int = 0
+    steps: int = 0
+    finite: bool = True
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def add(self, run: Run) -> None:
+        self.loss += run.loss
+        self.rows += run.rows
+        self.steps += run.steps
+        self.finite = run.finite
+
+    def means(self) -> dict[str, float]:
+        loss = self.loss / self.rows if self.finite else float("nan")
+        return {"loss": loss} | {name: sum_ / self.rows for name, sum_ in self.metrics.items()}
+
+
+class _Snapshot:
+    """Theta and the optimizer's state as they were at the start of an epoch."""
+
+    def __init__(self, theta: Array, state: State) -> None:
+        self._live = [theta] if state.slots is None else [theta, state.slots]
+        self._kept = [np.empty_like(array) for array in self._live]
+        self._state = state
+        self._step = state.step
+
+    def take(self) -> None:
+        self._step = self._state.step
+        for kept, live in zip(self._kept, self._live, strict=True):
+            kept[...] = live
+
+    def restore(self) -> None:
+        self._state.step = self._step
+        for kept, live in zip(self._kept, self._live, strict=True):
+            live[...] = kept
+
+
+def _job(plan: Plan, theta: Array, data: Samples, threads: int | None, **more: Any) -> Job:
+    return Job(
+        plan=plan.without_link(data.loss.link),
+        theta=theta,
+        x=data.x,
+        order=np.arange(len(data), dtype=np.int64),
+        y=data.y,
+        sample_weight=data.weight,
+        loss=data.loss.name,
+        threads=backend.resolve_threads(threads),
+        **more,
+    )
+
+
+def _drive(
+    job: Job,
+    loss: Loss,
+    watched: Mapping[str, Metric],
+    total: _Totals,
+    on_slice: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
+    """Run the job and add to `total`: whole, or in windows of whole steps if metrics are asked."""
+    n, batch = len(job.order), job.batch_size
+    size = batch * max(1, ROWS_OF_OUTPUTS // batch) if watched else n
+    outputs = np.empty((min(size, n), job.plan.n_out), job.theta.dtype) if watched else None
+    total.metrics = dict.fromkeys(watched, 0.0)
+    for first in range(0, n, size):
+        order = job.order[first : first + size]
+        step = first // batch
+        run = backend.current().run(
+            replace(
+                job,
+                order=order,
+                rates=None if job.rates is None else job.rates[step : step - (-size // batch)],
+                outputs=None if outputs is None else outputs[: len(order)],
+            )
+        )
+        try:
+            while run.advance(SECONDS_OF_A_CALL):
+                if on_slice is not None:
+                    seen = (total.loss + run.loss) / max(1, total.rows + run.rows)
+                    on_slice(total.steps + run.steps, {"loss": seen})
+        finally:
+            total.add(run)
+        if not run.finite:
+            return
+        if outputs is not None and job.y is not None:
+            for name, metric in watched.items():
+                total.metrics[name] += metric(loss, outputs[: len(order)], job.y[order])
+
+
+def _evaluate(
+    plan: Plan,
+    theta: Array,
+    data: Samples,
+    watched: Mapping[str, Metric],
+    threads: int | None,
+) -> dict[str, float]:
+    total = _Totals()
+    job = _job(plan, theta, data, threads, batch_size=ROWS_OF_OUTPUTS)
+    _drive(job, data.loss, watched, total)
+    return total.means()
+
+
+def _validation(
+    data: Samples, plan: Plan, theta: Array, given: Sequence[Any] | None, fraction: float
+) -> tuple[Samples, Samples | None]:
+    checks.number("validation_split", fraction, "a number in [0, 1)", lambda v: 0 <= v < 1)
+    if given is None:
+        return inputs.split(data, fraction) if fraction else (data, None)
+    if fraction:
+        raise ValueError(
+            "validation: expected validation_data or validation_split, got both; leave one out"
+        )
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        raise TypeError(
+            "validation_data: expected (X, y) or (X, y, sample_weight), got an object of type "
+            f"{type(given).__name__}; pass a tuple of two or three arrays"
+        )
+    weight = given[2] if len(given) == 3 else None
+    checked = inputs.samples(given[0], given[1], plan, theta.dtype, data.loss.name, weight)
+    return data, checked
+
+
+def _refuse_untrainable(plan: Plan) -> None:
+    for row in plan.rows:
+        name = row.attributes.get("activation")
+        if name in activations.WITHOUT_SLOPE:
+            raise ValueError(
+                f"activation {name!r}: expected one with a slope for training, but its derivative "
+                "is zero, so no gradient passes; train with 'sigmoid' and copy theta over"
+            )
+    if plan.n_theta == 0:
+        raise ValueError("training: expected a network with parameters, got none; add Dense(units)")
+
+
+def _warn_not_finite(where: str, optimizer: Optimizer, stacklevel: int) -> None:
+    warnings.warn(
+        f"the loss is no longer finite in {where}; training has stopped and theta is as it was "
+        f"before. Try a smaller learning rate than in {optimizer}, scale X, and look for NaN in X",
+        NonFiniteLossWarning,
+        stacklevel=stacklevel,
+    )
