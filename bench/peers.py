@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -146,9 +145,9 @@ def nnfast_memory(data: Data) -> Contestant:
 
 
 def _peak_memory() -> float:
-    """The most that the process has held, in MiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    """The most that the process has held, in MiB (getrusage would count the parent's, too)."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 # --- NumPy --------------------------------------------------------------------------------------
@@ -433,11 +432,11 @@ def _import(module: str) -> Contestant:
         "print(time.perf_counter() - begin)"
     )
 
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
     def run() -> float:
-        done = subprocess.run(
-            [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
-        )
-        return float(done.stdout)
+        command = [sys.executable, "-c", code]
+        return float(subprocess.check_output(command, env=environment, text=True))
 
     return Contestant(run)
 

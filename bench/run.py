@@ -301,8 +301,8 @@ def _facts(machine: dict[str, Any], rows: Sequence[Row]) -> str:
         for outcome in row.outcomes
         if outcome.version
     }
-    peaks = [f"{p:.0f}" for row in rows if (p := row.peak("float32")) is not None]
-    peak = f"; FMA peak of a core {min(peaks)} to {max(peaks)} GFLOP/s (float32)" if peaks else ""
+    peaks = [p for row in rows if (p := row.peak("float32")) is not None]
+    peak = f"; FMA peak of a core {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s" if peaks else ""
     return (
         f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "
         f"Python {machine['python']}, {', '.join(f'{k} {v}' for k, v in versions.items())}; "

@@ -323,7 +323,7 @@ def function(str isa, bint is_double, int64_t name, y, x):
         table.function(name, n, out, from_)
 
 
-def tile(str isa, bint is_double, bint outer, int64_t vectors, int64_t rows, y, x, w, other, strides, double rate=0.0):
+def tile(str isa, bint is_double, bint outer, int64_t width, int64_t rows, y, x, w, other, strides, double rate=0.0):
     """The register tile itself, for the tests; strides: the integers of nn_tile in their order. The arrays are not checked."""
     cdef const nn_table *table = table_of(isa, is_double)
     cdef Arrays arrays = Arrays()
@@ -334,7 +334,7 @@ def tile(str isa, bint is_double, bint outer, int64_t vectors, int64_t rows, y, 
     cdef const void *left = arrays.take(x)
     cdef const void *right = arrays.take(w)
     cdef void *more = arrays.take(other)
-    (table.outer if outer else table.panel)(vectors, rows, to, left, right, more, &t)
+    (table.outer if outer else table.panel)(width, rows, to, left, right, more, &t)
 
 
 def max_threads():

@@ -10,7 +10,7 @@
  */
 #include "engine.h"
 
-enum { CHUNK = 48 }; /* rows of W a unit of work: a multiple of LANES and of the tile heights */
+enum { CHUNK = 48 * 64 * 3 }; /* weights a unit of work: half an L1, in whole vectors and tiles of rows */
 
 static nn_rows input_rows(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
 {
@@ -24,8 +24,8 @@ static int64_t input_row(const program *p, const layer *l) { return l->input < 0
 /* (n_in, n_out) weights, and the bias if there is one, to their panels, or back */
 static void copy_parameters(const layer *l, int widest, real *weights, real *bias, real *packed, bool unpack)
 {
-    for (panel q = panel_at(0, l->n_out, widest); q.vectors; q = next_panel(q)) {
-        const int width = q.vectors * LANES, used = (int)at_most(width, l->n_out - q.column);
+    for (panel q = weight_panels(l->n_out, widest); q.width; q = next_panel(q)) {
+        const int width = q.width, used = (int)at_most(width, l->n_out - q.column);
         real *to = packed + l->weights + q.column * round_up(l->n_in, LANES);
         for (int k = 0; k < l->n_in; k++, to += width) {
             real *from = weights + (int64_t)k * l->n_out + q.column;
@@ -54,7 +54,7 @@ void FN(dense_pack)(const program *p, const layer *l)
     for (int i = 0; i < p->slots; i++)
         copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, false);
     if (l->need_dx)
-        for (panel q = panel_at(0, l->n_out, p->widest); q.vectors; q = next_panel(q))
+        for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q))
             FN(dense_transpose)(p, l, q, 0, l->n_in);
 }
 
@@ -72,12 +72,12 @@ void FN(dense_unpack)(const program *p, const layer *l)
 /* Rows [first, end) of panel q of W, first a multiple of LANES, into the panels of W^T. */
 void FN(dense_transpose)(const program *p, const layer *l, panel q, int first, int end)
 {
-    const int64_t width = q.vectors * LANES, height = round_up(l->n_out, LANES);
+    const int64_t width = q.width, height = round_up(l->n_out, LANES);
     const real *w = p->theta + l->weights + q.column * round_up(l->n_in, LANES);
-    panel to = panel_at(0, l->n_in, p->widest);
+    panel to = transposed_panels(l->n_in, p->widest);
     for (int k = first; k < end; k += LANES) {
-        while (k >= to.column + to.vectors * LANES) to = next_panel(to);
-        const int64_t to_width = to.vectors * LANES;
+        while (k >= to.column + to.width) to = next_panel(to);
+        const int64_t to_width = to.width;
         real *block = p->transposed + l->transposed + to.column * height + q.column * to_width + (k - to.column);
         for (int n = 0; n < width; n += LANES)
             transpose(w + k * width + n, width, block + n * to_width, to_width);
@@ -88,9 +88,9 @@ void FN(dense_forward)(const program *p, const layer *l, const worker *w, share 
 {
     const int rows = s.end - s.first;
     int turn = 0;
-    for (panel q = panel_at(0, l->n_out, p->widest); q.vectors; q = next_panel(q)) {
+    for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
         if (turn++ % s.parts != s.part) continue;
-        const int width = q.vectors * LANES;
+        const int width = q.width;
         real *y = w->values + l->y + s.first * l->row + q.column;
         const real *panel = p->theta + l->weights + q.column * round_up(l->n_in, LANES);
         for (int k = 0; k < l->n_in; k += BLOCK) {
@@ -99,7 +99,7 @@ void FN(dense_forward)(const program *p, const layer *l, const worker *w, share 
             const nn_tile t = {.y_row = l->row, .x_row = input_row(p, l), .segs = 1, .seg = size,
                                .start = k ? START_ZERO : START_BIAS,
                                .end = k ? (relu ? END_ADD_RELU : END_ADD) : (relu ? END_RELU : END_STORE)};
-            FN(panel)(q.vectors, rows, y, input_rows(p, l, w, s.first, k), panel + (int64_t)k * width,
+            FN(panel)(width, rows, y, input_rows(p, l, w, s.first, k), panel + (int64_t)k * width,
                       p->theta + l->bias + q.column, &t);
         }
         if (l->activation != NN_RELU) FN(activate)(l->activation, rows, width, y, l->row);
@@ -111,27 +111,33 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
     const layer *to = p->layers + l->input;
     const int rows = s.end - s.first;
     int turn = 0;
-    for (panel q = panel_at(0, l->n_in, p->widest); q.vectors; q = next_panel(q)) {
+    for (panel q = transposed_panels(l->n_in, p->widest); q.width; q = next_panel(q)) {
         if (turn++ % s.parts != s.part) continue;
-        const int width = q.vectors * LANES;
+        const int width = q.width;
         real *dx = w->values + to->dy + s.first * to->row + q.column;
         const real *panel = p->transposed + l->transposed + q.column * round_up(l->n_out, LANES);
         for (int n = 0; n < l->n_out; n += BLOCK) {
             const nn_tile t = {.y_row = to->row, .x_row = l->row, .segs = 1, .seg = at_most(BLOCK, l->n_out - n),
                                .end = n || l->add_dx ? END_ADD : END_STORE};
             const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n};
-            FN(panel)(q.vectors, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
+            FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
         }
         FN(gate)(l->gate, rows, width, dx, to->row, w->values + to->y + s.first * to->row + q.column, to->row);
     }
 }
 
-/* Whether the next unit of so much work is this thread's. */
-static bool mine(const program *p, pass *s, int64_t cost)
+/* Of the rows of a panel with its bias, from the thread's share of all of the step's columns: first to end, in whole
+ * vectors so that W^T can follow. Row 0 takes the bias along. */
+static share rows_of_panel(const program *p, pass *s, int rows, int width)
 {
-    const int64_t middle = s->done + cost / 2;
-    s->done += cost;
-    return s->parts == 1 || middle * s->parts / p->step_cost == s->part;
+    int64_t cut[2] = {0, rows};
+    if (s->parts > 1)
+        for (int i = 0; i < 2; i++) {
+            const int64_t row = (p->step_cost * (s->part + i) / s->parts - s->done) / width;
+            cut[i] = row <= 0 ? 0 : row >= rows ? rows : at_most(round_up(row, 16), rows);
+        }
+    s->done += (int64_t)rows * width;
+    return (share){(int)cut[0], (int)cut[1], 0, 1};
 }
 
 /* The sum over the workers' partial gradients, in the order of their blocks. */
@@ -150,7 +156,7 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
 {
     static const real one = 1;
     const bool bias = end == 0;
-    const int width = q.vectors * LANES, height = bias ? 1 : end - first;
+    const int width = q.width, height = bias ? 1 : end - first;
     const int64_t offset = bias ? l->bias + q.column
                                 : l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
     const double *constants = p->call->constants;
@@ -162,7 +168,7 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
         const nn_tile t = {.y_row = width, .x_k = bias ? 0 : input_row(p, l), .w_k = l->row, .segs = 1, .seg = s->rows,
                            .end = fused ? (s->first ? END_UPDATE : END_ADD_UPDATE) : (s->first ? END_STORE : END_ADD),
                            .rate = last ? s->rate[0] : 0};
-        FN(outer)(q.vectors, height, s->to + offset,
+        FN(outer)(width, height, s->to + offset,
                   bias ? (nn_rows){&one, NULL, 0} : input_rows(p, l, w, 0, first),
                   w->values + l->dy + q.column, p->theta + offset, &t);
     } else
@@ -174,12 +180,10 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
 
 void FN(dense_update)(const program *p, const layer *l, pass *s)
 {
-    for (panel q = panel_at(0, l->n_out, p->widest); q.vectors; q = next_panel(q)) {
-        const int width = q.vectors * LANES;
-        if (l->use_bias && mine(p, s, width)) update_unit(p, l, s, q, 0, 0);
-        for (int k = 0; k < l->n_in; k += CHUNK) {
-            const int end = (int)at_most(k + CHUNK, l->n_in);
-            if (mine(p, s, (int64_t)(end - k) * width)) update_unit(p, l, s, q, k, end);
-        }
+    for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
+        const int width = q.width, chunk = CHUNK / width;
+        const share mine = rows_of_panel(p, s, l->n_in, width);
+        if (l->use_bias && mine.first == 0 && mine.end > 0) update_unit(p, l, s, q, 0, 0);
+        for (int k = mine.first; k < mine.end; k += chunk) update_unit(p, l, s, q, k, (int)at_most(k + chunk, mine.end));
     }
 }

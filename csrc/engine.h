@@ -14,17 +14,35 @@ enum { BLOCK = 256 };
 INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Parameters live packed for the length of a call: columns in panels of up to `widest` vectors, each panel
- * [row][column], `offset` elements behind the first. Panel follows panel: for (panel p = ...; p.vectors; next). */
+/* Parameters live packed for the length of a call: their columns in panels of some vectors' width, each [row][column].
+ * Panel follows panel: for (panel q = weight_panels(...); q.width; q = next_panel(q)). */
 typedef struct panel {
-    int column, vectors, columns, widest;
+    int column, width, columns, widest, narrowest;
 } panel;
-INLINE panel panel_at(int column, int columns, int widest)
+INLINE panel panel_at(panel q)
 {
-    const int left = (columns - column + LANES - 1) / LANES;
-    return (panel){column, left >= widest ? widest : left > 1 ? 2 : left, columns, widest};
+    const int left = q.columns - q.column;
+    q.width = left <= 0              ? 0
+              : left <= q.narrowest  ? q.narrowest
+              : left <= LANES        ? LANES
+              : left <= q.widest - LANES ? 2 * LANES
+                                     : q.widest;
+    return q;
 }
-INLINE panel next_panel(panel p) { return panel_at(p.column + p.vectors * LANES, p.columns, p.widest); }
+INLINE panel next_panel(panel q)
+{
+    q.column += q.width;
+    return panel_at(q);
+}
+/* The columns of W, and those of W^T, whose panels are whole vectors because they are written by transposition. */
+INLINE panel weight_panels(int columns, int widest)
+{
+    return panel_at((panel){0, 0, columns, widest * LANES, HAS_HALF ? LANES / 2 : LANES});
+}
+INLINE panel transposed_panels(int columns, int widest)
+{
+    return panel_at((panel){0, 0, columns, widest * LANES, LANES});
+}
 
 /* A row of the plan, with its places. A dense row with a softmax becomes two layers. Offsets count reals. */
 typedef struct layer {
@@ -56,7 +74,7 @@ typedef struct program {
     int widest, slots;            /* vectors of a panel; vectors of the optimizer's state */
     bool side_by_side;            /* one block a thread, in place of one block for the team */
     bool backward;
-    int64_t n_packed, step_cost;  /* packed length; cost of a parameter pass, in columns of a row */
+    int64_t n_packed, step_cost;  /* packed length; weights that a parameter pass goes through */
     real *theta, *gradient, *state; /* packed */
     real *transposed;
     bool x_direct, y_direct;      /* the rows of x, y are used where they lie */
@@ -83,7 +101,7 @@ typedef struct pass {
     const worker *from;  /* NULL: add up the partial gradients of so many workers */
     int partials;
     real *to;            /* packed gradient */
-    int64_t done;        /* cost handed out so far: unit u belongs to thread done * parts / total */
+    int64_t done;        /* weights passed so far: the thread's part of all of them is contiguous */
     int part, parts;
 } pass;
 

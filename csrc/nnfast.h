@@ -107,8 +107,8 @@ typedef struct nn_table {
     void (*sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
     /* for tests and benchmarks */
     void (*function)(int64_t name, int64_t n, void *y, const void *x); /* enum nn_function */
-    void (*panel)(int64_t vectors, int64_t rows, void *y, const void *x, const void *w, void *bias, const nn_tile *t);
-    void (*outer)(int64_t vectors, int64_t rows, void *y, const void *x, const void *w, void *updated,
+    void (*panel)(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *bias, const nn_tile *t);
+    void (*outer)(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *updated,
                   const nn_tile *t);
     double (*peak)(double seconds); /* FMA probe: FLOP/s of this core */
 } nn_table;

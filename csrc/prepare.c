@@ -111,7 +111,7 @@ static size_t place(program *p, char *base)
         l->bias = p->n_packed;
         l->weights = l->bias + width;
         p->n_packed = l->weights + width * height;
-        if (l->trainable) p->step_cost += width * (l->n_in + l->use_bias);
+        if (l->trainable) p->step_cost += width * l->n_in;
         l->transposed = transposed;
         if (l->need_dx) transposed += round_up(l->n_out, LANES) * height;
     }

@@ -35,13 +35,18 @@ typedef int32_t lane;
 #define SUFFIX _ps
 #endif
 
-#if defined(__AVX512F__)
+#ifndef NN_HALF
+#define NN_HALF 0
+#endif
+/* NN_HALF: avx512 with vectors of 32 bytes, for the tiles of narrow panels. */
+#if defined(__AVX512F__) && !NN_HALF
+#define AVX512_VECTORS
 #include <immintrin.h>
 enum { VECTOR_BYTES = 64, REGISTERS = 32 };
 #define X86(op) PASTE(_mm512_##op, SUFFIX)
 #elif defined(__AVX2__)
 #include <immintrin.h>
-enum { VECTOR_BYTES = 32, REGISTERS = 16 };
+enum { VECTOR_BYTES = 32, REGISTERS = NN_HALF ? 32 : 16 };
 #define X86(op) PASTE(_mm256_##op, SUFFIX)
 #elif defined(__SSE2__)
 #include <immintrin.h>
@@ -69,7 +74,7 @@ INLINE vec maximum(vec a, vec b) { return X86(max)(a, b); }
 INLINE vec minimum(vec a, vec b) { return X86(min)(a, b); }
 #endif
 
-#if defined(__AVX512F__)
+#if defined(AVX512_VECTORS)
 #if NN_DOUBLE
 typedef __mmask8 mask;
 #else
@@ -149,11 +154,11 @@ INLINE void store_first(real *p, vec v, int n)
 #else
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
 #endif
-#if defined(__AVX512F__) && !NN_DOUBLE
+#if defined(AVX512_VECTORS) && !NN_DOUBLE
 #define EACH_LANE(F, d)                                                                                                \
     F(0, d), F(1, d), F(2, d), F(3, d), F(4, d), F(5, d), F(6, d), F(7, d), F(8, d), F(9, d), F(10, d), F(11, d),      \
         F(12, d), F(13, d), F(14, d), F(15, d)
-#elif (defined(__AVX512F__) && NN_DOUBLE) || (defined(__AVX2__) && !NN_DOUBLE)
+#elif (defined(AVX512_VECTORS) && NN_DOUBLE) || (defined(__AVX2__) && !NN_DOUBLE)
 #define EACH_LANE(F, d) F(0, d), F(1, d), F(2, d), F(3, d), F(4, d), F(5, d), F(6, d), F(7, d)
 #elif defined(__AVX2__) || !NN_DOUBLE
 #define EACH_LANE(F, d) F(0, d), F(1, d), F(2, d), F(3, d)

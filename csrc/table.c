@@ -12,16 +12,16 @@ int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double *losses, void *dz,
 void FN(sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
 void FN(function_array)(int64_t name, int64_t n, void *y, const void *x);
 
-static void panel_array(int64_t vectors, int64_t rows, void *y, const void *x, const void *w, void *bias,
+static void panel_array(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *bias,
                         const nn_tile *t)
 {
-    FN(panel)((int)vectors, (int)rows, y, (nn_rows){x, NULL, 0}, w, bias, t);
+    FN(panel)((int)width, (int)rows, y, (nn_rows){x, NULL, 0}, w, bias, t);
 }
 
-static void outer_array(int64_t vectors, int64_t rows, void *y, const void *x, const void *w, void *updated,
+static void outer_array(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *updated,
                         const nn_tile *t)
 {
-    FN(outer)((int)vectors, (int)rows, y, (nn_rows){x, NULL, 0}, w, updated, t);
+    FN(outer)((int)width, (int)rows, y, (nn_rows){x, NULL, 0}, w, updated, t);
 }
 
 /* 10 independent chains keep every FMA unit busy (latency 4, up to two units). */

@@ -116,8 +116,13 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
 #define CASES_4 UP_TO_3
 #endif
 
+#if NN_HALF
+#define LINKAGE
+#else
+#define LINKAGE static __attribute__((noinline))
+#endif
 #define SHAPE(NAME, FORM, NV, POINTERS)                                                                                \
-    static __attribute__((noinline)) void NAME(int rows, real *y, nn_rows x, const real *w, real *other,               \
+    LINKAGE void NAME(int rows, real *y, nn_rows x, const real *w, real *other,               \
                                                const nn_tile *t)                                                       \
     {                                                                                                                  \
         const int tiles = (rows + ROWS_##NV - 1) / ROWS_##NV, low = rows / tiles, taller = rows % tiles;               \
@@ -141,6 +146,12 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
     x.offset += height;                                                                                                \
     other += height * t->y_row;
 
+#if NN_HALF
+SHAPE(FN(panel_half), panel, 1, 0)
+SHAPE(FN(panel_half_rows), panel, 1, 1)
+SHAPE(FN(outer_half), outer, 1, 0)
+SHAPE(FN(outer_half_rows), outer, 1, 1)
+#else
 SHAPE(panel_1, panel, 1, 0)
 SHAPE(panel_2, panel, 2, 0)
 SHAPE(panel_4, panel, 4, 0)
@@ -155,17 +166,27 @@ SHAPE(outer_rows_2, outer, 2, 1)
 SHAPE(outer_rows_4, outer, 4, 1)
 
 typedef void shape_fn(int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
+#ifdef AVX512_VECTORS
+extern shape_fn FN(panel_half), FN(panel_half_rows), FN(outer_half), FN(outer_half_rows);
+#define HALF(name) FN(name)
+#else
+#define HALF(name) NULL
+#endif
 
-void FN(panel)(int vectors, int rows, real *y, nn_rows x, const real *w, real *bias, const nn_tile *t)
+/* by width in vectors, half a vector first */
+void FN(panel)(int width, int rows, real *y, nn_rows x, const real *w, real *bias, const nn_tile *t)
 {
-    static shape_fn *const shapes[2][MAX_VECTORS + 1] = {{0, panel_1, panel_2, 0, panel_4},
-                                                         {0, panel_rows_1, panel_rows_2, 0, panel_rows_4}};
-    shapes[x.pointers != NULL][vectors](rows, y, x, w, bias, t);
+    static shape_fn *const shapes[2][MAX_VECTORS + 1] = {
+        {HALF(panel_half), panel_1, panel_2, NULL, panel_4},
+        {HALF(panel_half_rows), panel_rows_1, panel_rows_2, NULL, panel_rows_4}};
+    shapes[x.pointers != NULL][width / LANES](rows, y, x, w, bias, t);
 }
 
-void FN(outer)(int vectors, int rows, real *y, nn_rows x, const real *w, real *updated, const nn_tile *t)
+void FN(outer)(int width, int rows, real *y, nn_rows x, const real *w, real *updated, const nn_tile *t)
 {
-    static shape_fn *const shapes[2][MAX_VECTORS + 1] = {{0, outer_1, outer_2, 0, outer_4},
-                                                         {0, outer_rows_1, outer_rows_2, 0, outer_rows_4}};
-    shapes[x.pointers != NULL][vectors](rows, y, x, w, updated, t);
+    static shape_fn *const shapes[2][MAX_VECTORS + 1] = {
+        {HALF(outer_half), outer_1, outer_2, NULL, outer_4},
+        {HALF(outer_half_rows), outer_rows_1, outer_rows_2, NULL, outer_rows_4}};
+    shapes[x.pointers != NULL][width / LANES](rows, y, x, w, updated, t);
 }
+#endif

@@ -24,7 +24,13 @@ typedef struct nn_rows {
 enum { MAX_VECTORS = 4, MAX_ROWS = 12 };
 enum { ROWS_1 = 12, ROWS_2 = REGISTERS == 32 ? 12 : 6, ROWS_4 = REGISTERS == 32 ? 6 : 3 };
 
-/* vectors: 1, 2 or 4; rows >= 1 are cut evenly into tiles. other: the bias of a panel, the parameters an outer updates. */
-void FN(panel)(int vectors, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
-void FN(outer)(int vectors, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
+/* width: 1, 2 or 4 vectors, or half a vector where HAS_HALF; rows >= 1 are cut evenly into tiles. other: the bias of a
+ * panel, the parameters an outer updates. */
+void FN(panel)(int width, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
+void FN(outer)(int width, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
+#ifdef AVX512_VECTORS
+enum { HAS_HALF = 1 };
+#else
+enum { HAS_HALF = 0 };
+#endif
 #endif

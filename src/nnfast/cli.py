@@ -112,7 +112,7 @@ def _abandon_stdout() -> None:
 
 
 def _info(_options: argparse.Namespace) -> None:
-    print(*_aligned(nn.info()), sep="\n")
+    print(*_aligned({"nnfast": nn.__version__, **nn.info()}), sep="\n")
 
 
 def _aligned(facts: Mapping[str, Any], indent: str = "") -> list[str]:

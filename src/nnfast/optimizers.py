@@ -169,10 +169,12 @@ def _check_fraction(name: str, value: float) -> None:
     checks.number(name, value, "a number in [0, 1)", lambda v: 0 <= v < 1)
 
 
-def _power(base: float, exponents: NDArray[np.int64]) -> NDArray[np.float64]:
-    """`base` to each exponent by squaring: products only, so the same bits on every machine."""
-    result, factor = np.ones(len(exponents)), float(base)
-    while exponents.any():
-        result = np.where(exponents & 1, result * factor, result)
-        exponents, factor = exponents >> 1, factor * factor
-    return result
+def _power(beta: float, t: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return beta**t for ascending t >= 0, by multiplications alone: no bit depends on a libm."""
+    low = np.ones(256)
+    low[1:] = beta
+    low = np.multiply.accumulate(low)
+    high = np.ones(t[-1] // 256 + 1)
+    high[1:] = low[-1] * beta
+    powers: NDArray[np.float64] = np.multiply.accumulate(high)[t // 256] * low[t % 256]
+    return powers
