@@ -14,9 +14,9 @@ enum { CHUNK = 48 * 64 * 3 }; /* weights a unit of work: half an L1, in whole ve
 
 static nn_rows input_rows(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
 {
-    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset};
+    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset, NULL};
     const layer *from = p->layers + l->input;
-    return (nn_rows){w->values + from->y + first * from->row, NULL, offset};
+    return (nn_rows){w->values + from->y + first * from->row, NULL, offset, NULL};
 }
 
 static int64_t input_row(const program *p, const layer *l) { return l->input < 0 ? 0 : p->layers[l->input].row; }
@@ -119,7 +119,7 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
         for (int n = 0; n < l->n_out; n += BLOCK) {
             const nn_tile t = {.y_row = to->row, .x_row = l->row, .segs = 1, .seg = at_most(BLOCK, l->n_out - n),
                                .end = n || l->add_dx ? END_ADD : END_STORE};
-            const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n};
+            const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n, NULL};
             FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
         }
         FN(gate)(l->gate, rows, width, dx, to->row, w->values + to->y + s.first * to->row + q.column, to->row);
@@ -168,9 +168,9 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
         const nn_tile t = {.y_row = width, .x_k = bias ? 0 : input_row(p, l), .w_k = l->row, .segs = 1, .seg = s->rows,
                            .end = fused ? (s->first ? END_UPDATE : END_ADD_UPDATE) : (s->first ? END_STORE : END_ADD),
                            .rate = last ? s->rate[0] : 0};
-        FN(outer)(width, height, s->to + offset,
-                  bias ? (nn_rows){&one, NULL, 0} : input_rows(p, l, w, 0, first),
-                  w->values + l->dy + q.column, p->theta + offset, &t);
+        nn_rows x = bias ? (nn_rows){&one, NULL, 0, NULL} : input_rows(p, l, w, 0, first);
+        if (x.pointers && q.column == 0) x.next = w->next;
+        FN(outer)(width, height, s->to + offset, x, w->values + l->dy + q.column, p->theta + offset, &t);
     } else
         add_partials(p, s, offset, (int64_t)height * width);
     if (!last) return;

@@ -62,6 +62,7 @@ typedef struct layer {
 /* What one block of rows needs. A team shares one worker, or each thread has its own and its own partial gradient. */
 typedef struct worker {
     const real **x, **y;          /* [BLOCK] rows of the batch */
+    const real **next;            /* NULL, or the rows that will follow */
     real *x_converted, *y_converted;
     double *losses;               /* [BLOCK] */
     real *values;                 /* outputs and gradients of the layers */

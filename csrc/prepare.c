@@ -124,6 +124,7 @@ static size_t place(program *p, char *base)
         worker *w = p->workers + i;
         w->x = take(&at, rows, sizeof *w->x);
         w->y = take(&at, rows, sizeof *w->y);
+        w->next = p->backward && p->x_direct && !p->side_by_side ? take(&at, rows, sizeof *w->next) : NULL;
         w->x_converted = take(&at, p->x_direct ? 0 : rows * c->n_in, sizeof(real));
         w->y_converted = take(&at, p->y_direct || !c->y.data ? 0 : rows * c->n_out, sizeof(real));
         w->losses = take(&at, rows, sizeof *w->losses);

@@ -15,13 +15,13 @@ void FN(function_array)(int64_t name, int64_t n, void *y, const void *x);
 static void panel_array(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *bias,
                         const nn_tile *t)
 {
-    FN(panel)((int)width, (int)rows, y, (nn_rows){x, NULL, 0}, w, bias, t);
+    FN(panel)((int)width, (int)rows, y, (nn_rows){x, NULL, 0, NULL}, w, bias, t);
 }
 
 static void outer_array(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *updated,
                         const nn_tile *t)
 {
-    FN(outer)((int)width, (int)rows, y, (nn_rows){x, NULL, 0}, w, updated, t);
+    FN(outer)((int)width, (int)rows, y, (nn_rows){x, NULL, 0, NULL}, w, updated, t);
 }
 
 /* 10 independent chains keep every FMA unit busy (latency 4, up to two units). */

@@ -8,7 +8,7 @@
 #include "tile.h"
 
 #define EACH(m, v) UNROLL for (int m = 0; m < MR; m++) UNROLL for (int v = 0; v < NV; v++)
-/* Keeps the compiler from deriving one base from another, which would cost an address computation a row and k. */
+/* Keeps the compiler from spreading an address over several registers, or deriving one base from another. */
 #define OPAQUE(p) __asm__("" : "+r"(p))
 
 INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, nn_rows x, const real *w, real *bias,
@@ -77,6 +77,8 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
         const real *xs = x.base + x.offset + s * t->x_seg, *ws = w + s * t->w_seg;
         for (int64_t j = 0; j < t->seg; j++, xs += x_k, ws += w_k) {
             const real *row = pointers ? x.pointers[j] + x.offset : xs;
+            OPAQUE(row);
+            if (pointers && x.next) __builtin_prefetch(x.next[j] + x.offset);
             vec b[MAX_VECTORS];
             UNROLL for (int v = 0; v < NV; v++) b[v] = load(ws + v * LANES);
             UNROLL for (int m = 0; m < MR; m++)

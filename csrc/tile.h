@@ -13,11 +13,13 @@
 #include "nnfast.h"
 #include "simd.h"
 
-/* x[0]: base + offset; with pointers, row i starts at pointers[i] + offset (and segs is 1). */
+/* x[0]: base + offset; with pointers, row i starts at pointers[i] + offset (and segs is 1). next: NULL, or rows that an
+ * outer product has fetched into the cache while it works: the next minibatch's. */
 typedef struct nn_rows {
     const real *base;
     const real *const *pointers;
     ptrdiff_t offset;
+    const real *const *next;
 } nn_rows;
 
 /* The shapes: `vectors` wide and at most so many rows high, so that the sums stay in registers at full FMA rate. */
