@@ -140,7 +140,7 @@ cdef class Run:
 
     def __cinit__(self, str isa, bint is_double, rows, int64_t n_in, int64_t n_out, theta, x, y, labels, sample_weight,
                   order, int64_t batch, int64_t loss, int64_t optimizer, constants, rates, state, gradient, outputs,
-                  int64_t threads, double serial_below, bias, bint pass_dx):
+                  double loss_before, int64_t threads, double serial_below, bias, bint pass_dx):
         cdef nn_call *c = &self.call
         cdef int i, j
         self.table = table_of(isa, is_double)
@@ -172,7 +172,7 @@ cdef class Run:
         c.state = self.arrays.take(state, True)
         c.gradient = self.arrays.take(gradient, True)
         c.outputs = self.arrays.take(outputs, True)
-        c.threads, c.serial_below = threads, serial_below
+        c.loss_sum, c.threads, c.serial_below = loss_before, threads, serial_below
 
     def prepare(self):
         if self.table.prepare(&self.call):

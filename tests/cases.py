@@ -17,6 +17,9 @@ DTYPES = ("float32", "float64")
 EPS = {dtype: float(np.finfo(dtype).eps) for dtype in DTYPES}
 
 
+_SGD = SGD(lr=0.05)
+
+
 @dataclass(frozen=True)
 class Case:
     """A network and how it is trained.
@@ -30,7 +33,7 @@ class Case:
     input_shape: int | tuple[int, ...] = 5
     loss: str = "mse"
     targets: str = "values"
-    optimizer: SGD | Adam = SGD(lr=0.05)
+    optimizer: SGD | Adam = _SGD
     batch_size: int = 32
     rows: int = 70
     weighted: bool = False
@@ -119,12 +122,15 @@ CASES = (
     *map(_of_activation, ("identity", "sigmoid", "tanh", "relu", "softmax")),
     Case("one layer", (Dense(3),)),
     Case("activation layers", (Activation("tanh"), Dense(9), Activation("relu"), Dense(3))),
-    Case("activation after activation", (Dense(9, "tanh"), Activation("sigmoid"), Dense(3, "relu"))),
+    Case("two activations", (Dense(9, "tanh"), Activation("sigmoid"), Dense(3, "relu"))),
     Case("activation last", (Dense(9, "relu"), Dense(3), Activation("tanh"))),
     Case("softmax layer last", (Dense(9, "relu"), Dense(3), Activation("softmax"))),
     Case("flatten", (Flatten(), Dense(7, "tanh"), Dense(2)), (2, 3, 2)),
     Case("flatten twice", (Activation("tanh"), Flatten(), Dense(3), Flatten()), (3, 2)),
-    *(_link(f"mse of {last}", "mse", "soft", last) for last in ("softmax", "sigmoid", "tanh", "relu")),
+    *(
+        _link(f"mse, {last}", "mse", "soft", last)
+        for last in ("softmax", "sigmoid", "tanh", "relu")
+    ),
     *(_link(f"labels, {last}", _CE, "labels", last) for last in ("identity", "softmax", "sigmoid")),
     *(_link(f"soft targets, {last}", _CE, "soft", last) for last in ("identity", "softmax")),
     *(_link(f"binary, {last}", _BCE, "binary", last) for last in ("identity", "sigmoid", "tanh")),
@@ -163,7 +169,7 @@ CASES = (
     _sizes("batch of 257", 6, 20, 3, batch_size=257, rows=300, optimizer=Adam(lr=0.01)),
     _sizes("three blocks", 6, 20, 3, **_BIG, optimizer=SGD(lr=0.05, momentum=0.9, nesterov=True)),
     _sizes("three blocks, large net", 300, 120, 40, 3, **_BIG),
-    Case("three blocks, labels", (Dense(9), Dense(4)), loss=_CE, targets="labels", weighted=True, **_BIG),
+    _link("three blocks, labels", _CE, "labels", "softmax", weighted=True, **_BIG),
 )
 BY_NAME = {case.name: case for case in CASES}
 assert len(BY_NAME) == len(CASES)
@@ -174,4 +180,4 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 def some_cases(*names: str) -> Callable[[Any], Any]:
     """Parametrise by the cases of these names."""
-    return pytest.mark.parametrize("case", [BY_NAME[name] for name in names], ids=lambda case: case.name)
+    return pytest.mark.parametrize("case", [BY_NAME[name] for name in names], ids=names)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-# One thread, for peers too: the tests name their threads. Before NumPy is imported.
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
 
 import pytest
 
@@ -75,7 +70,7 @@ def fma_machines() -> list[Any]:
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """use(name) makes "reference" or an instruction set the backend of this test."""
 
     def choose(name: str) -> Any:
@@ -83,7 +78,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
         monkeypatch.setattr(backend._Chosen, "backend", machine)
         return machine
 
-    yield choose
+    return choose
 
 
 @pytest.fixture(params=("reference", *ISAS))

@@ -90,16 +90,18 @@ def cycles(n):
     for _ in range(n):
         exec(code)
 cycles(30)
-before = resident()
 tracemalloc.start()
 cycles(10)
-traced = tracemalloc.get_traced_memory()[0]
-cycles(150)
-print(resident() - before, tracemalloc.get_traced_memory()[0] - traced)
+traced, grown = tracemalloc.get_traced_memory()[0], []
+for _ in range(4):
+    before = resident()
+    cycles(50)
+    grown.append(resident() - before)
+print(min(grown), tracemalloc.get_traced_memory()[0] - traced)
 """
     grown, traced = map(int, output(RESIDENT + script).split())
-    assert grown < 2 << 20  # a workspace is about 1 MiB
-    assert traced < 20_000
+    assert grown < 100_000  # heaps settle at some time, leaks go on; a workspace is about 1 MiB
+    assert traced < 40_000  # of 200 cycles: NumPy 2.4 itself loses 56 bytes in each np.tile
 
 
 GUARD = """

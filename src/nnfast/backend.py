@@ -31,7 +31,8 @@ class Run(Protocol):
     steps, rows : int
         Finished steps, and rows whose loss is in `loss`.
     loss : float
-        Sum over those rows of weight times row loss, in float64 and in row order.
+        Sum over those rows of weight times row loss, in float64 and in row order, on top of
+        `Job.loss_before`.
     finite : bool
         False: the loss of a training step was not finite, and the run has stopped before it.
     """
@@ -220,6 +221,7 @@ class NativeBackend:
             job.state if trains else None,
             job.gradient,
             job.outputs,
+            job.loss_before,
             job.threads,
             job.serial_below,
             bias,

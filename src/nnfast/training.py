@@ -106,14 +106,13 @@ def fit(
             for listener in listeners:
                 listener.on_epoch_begin(epoch)
             saved.take()
+            order = job.order
             if shuffle:
-                job = replace(
-                    job, order=backend.current().permutation(len(data), seed, state.epoch)
-                )
+                order = backend.current().permutation(len(data), seed, state.epoch)
+            job = replace(job, order=order, rates=rule.rates(state.step, steps))
             total = _Totals()
             try:
-                rates = rule.rates(state.step, steps)
-                _drive(replace(job, rates=rates), data.loss, watched, total, on_slice)
+                _drive(job, data.loss, watched, total, on_slice)
             finally:
                 state.step += total.steps
             if not total.finite or not np.isfinite(theta).all():
@@ -238,7 +237,7 @@ class _Totals:
     metrics: dict[str, float] = field(default_factory=dict)
 
     def add(self, run: Run) -> None:
-        self.loss += run.loss
+        self.loss = run.loss
         self.rows += run.rows
         self.steps += run.steps
         self.finite = run.finite
@@ -297,18 +296,19 @@ def _drive(
     for first in range(0, n, size):
         order = job.order[first : first + size]
         step = first // batch
-        run = backend.current().run(
-            replace(
+        if outputs is not None:
+            window = replace(
                 job,
                 order=order,
                 rates=None if job.rates is None else job.rates[step : step - (-size // batch)],
-                outputs=None if outputs is None else outputs[: len(order)],
+                outputs=outputs[: len(order)],
+                loss_before=total.loss,
             )
-        )
+        run = backend.current().run(job if outputs is None else window)
         try:
             while run.advance(SECONDS_OF_A_CALL):
                 if on_slice is not None:
-                    seen = (total.loss + run.loss) / max(1, total.rows + run.rows)
+                    seen = run.loss / max(1, total.rows + run.rows)
                     on_slice(total.steps + run.steps, {"loss": seen})
         finally:
             total.add(run)

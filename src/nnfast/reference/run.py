@@ -54,7 +54,7 @@ class ReferenceRun:
     def __init__(self, job: Job) -> None:
         self.steps = 0
         self.rows = 0
-        self.loss = 0.0
+        self.loss = job.loss_before
         self.finite = True
         self._job = job
         self._row = 0

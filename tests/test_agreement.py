@@ -1,0 +1,152 @@
+"""The native backend against the reference one, and both against PyTorch."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import BY_NAME, Case, each_case, each_dtype, finish
+
+from nnfast import Adam
+from nnfast.reference import ReferenceBackend
+
+AFTER_50_STEPS = {"float32": 2e-4, "float64": 1e-11}
+"""Largest difference of any parameter, relative to the largest: what rounding grows to."""
+AFTER_100_STEPS_OF_TORCH = 1e-9
+
+
+def distance(a: Any, b: Any) -> float:
+    """Return the largest difference relative to the largest element of b."""
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+@functools.cache
+def _reference(name: str, dtype: str, steps: int) -> tuple[Any, float]:
+    job = BY_NAME[name].job(dtype, steps)
+    run = ReferenceBackend().run(job)
+    finish(run)
+    return job.theta, run.loss
+
+
+@each_dtype
+@each_case
+def test_native_agrees_with_reference(machine: Any, case: Case, dtype: str) -> None:
+    """Both dtypes against float64: float32 must be near the truth, not near another float32."""
+    job = case.job(dtype, 50)
+    run = machine.run(job)
+    finish(run)
+    theta, loss = _reference(case.name, "float64", 50)
+    assert run.steps == 50
+    assert run.rows == len(job.order)
+    assert distance(job.theta, theta) < AFTER_50_STEPS[dtype]
+    assert run.loss == pytest.approx(loss, rel=AFTER_50_STEPS[dtype])
+
+
+@each_case
+def test_one_step_in_float32(current: Any, case: Case) -> None:
+    """Outputs, loss and gradient of one step are within a few rounding errors of float64's."""
+    found = []
+    for dtype in ("float32", "float64"):
+        net, (x, y, weight) = case.net(dtype), case.data(dtype)
+        net.theta = case.net("float32").theta
+        found.append((net.predict(x), *net.loss_and_grad(x, y, case.loss, weight)))
+    (outputs, J, gradient), (outputs64, J64, gradient64) = found
+    assert outputs.dtype == gradient.dtype == np.float32
+    assert distance(outputs, outputs64) < 2e-6
+    assert distance(gradient, gradient64) < 2e-6
+    assert pytest.approx(J64, rel=1e-6) == J
+
+
+@functools.cache
+def _torch(name: str, steps: int) -> tuple[Any, float]:
+    """Train the case in PyTorch, float64; return theta and the sum of the rows' losses."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    functional = torch.nn.functional
+    case = BY_NAME[name]
+    job = case.job("float64", steps)
+    theta = torch.tensor(job.theta)
+    weights = {
+        p.offset: theta[p.slice].reshape(p.shape).clone().requires_grad_(p.trainable)
+        for p in job.plan.parameters
+    }
+    functions = {
+        "identity": lambda z: z,
+        "relu": torch.relu,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "softmax": lambda z: torch.softmax(z, -1),
+    }
+
+    def forward(a: Any) -> Any:
+        for row in job.plan.rows:
+            if row.op == "dense":
+                w = weights[row.theta]
+                a = a @ w
+                if row.attributes["use_bias"]:
+                    a = a + weights[row.theta + w.numel()]
+            a = functions[row.attributes["activation"]](a)
+        return a
+
+    def row_losses(z: Any, y: Any) -> Any:
+        if case.loss == "cross_entropy":
+            return functional.cross_entropy(z, y, reduction="none")
+        link = {"mse": "mse_loss", "binary_cross_entropy": "binary_cross_entropy_with_logits"}
+        return getattr(functional, link[case.loss])(z, y, reduction="none").mean(1)
+
+    rule = case.optimizer
+    settings: dict[str, Any] = {"lr": rule.lr, "weight_decay": rule.weight_decay}
+    if isinstance(rule, Adam):
+        optimizer = torch.optim.Adam(weights.values(), betas=rule.betas, eps=rule.eps, **settings)
+    else:
+        settings |= {"momentum": rule.momentum, "nesterov": rule.nesterov}
+        optimizer = torch.optim.SGD(weights.values(), **settings)
+    x, y = torch.tensor(job.x), torch.tensor(job.y)
+    factors = torch.ones(len(x)) if job.sample_weight is None else torch.tensor(job.sample_weight)
+    total = 0.0
+    for first in range(0, len(job.order), job.batch_size):
+        rows = torch.tensor(job.order[first : first + job.batch_size])
+        optimizer.zero_grad()
+        loss = (row_losses(forward(x[rows]), y[rows]) * factors[rows]).sum()
+        (loss / len(rows)).backward()
+        optimizer.step()
+        total += loss.item()
+    for offset, w in weights.items():
+        theta[offset : offset + w.numel()] = w.detach().flatten()
+    return theta.numpy(), total
+
+
+@each_case
+def test_native_agrees_with_torch(machine: Any, case: Case) -> None:
+    theta, loss = _torch(case.name, 100)
+    job = case.job("float64", 100)
+    run = machine.run(job)
+    finish(run)
+    assert distance(job.theta, theta) < AFTER_100_STEPS_OF_TORCH
+    assert run.loss == pytest.approx(loss, rel=AFTER_100_STEPS_OF_TORCH)
+
+
+@each_case
+def test_reference_agrees_with_torch(case: Case) -> None:
+    theta, loss = _torch(case.name, 100)
+    found, total = _reference(case.name, "float64", 100)
+    assert distance(found, theta) < AFTER_100_STEPS_OF_TORCH
+    assert total == pytest.approx(loss, rel=AFTER_100_STEPS_OF_TORCH)
+
+
+@each_dtype
+def test_state_goes_on(machine: Any, dtype: str) -> None:
+    """Fits of one epoch each are one fit of as many: momentum and Adam's counter are kept."""
+    for case in (BY_NAME["three blocks"], BY_NAME["middle frozen"]):
+        whole = case.job(dtype, 6)
+        finish(machine.run(whole))
+        parts = case.job(dtype, 6)
+        assert parts.rates is not None
+        for step in range(6):
+            rows = slice(step * case.batch_size, (step + 1) * case.batch_size)
+            rates = parts.rates[step : step + 1]
+            finish(machine.run(replace(parts, order=parts.order[rows], rates=rates)))
+        assert parts.theta.tobytes() == whole.theta.tobytes()
