@@ -29,9 +29,9 @@ def from_environment() -> int | None:
     text = os.environ.get("NNFAST_NUM_THREADS", "").strip()
     if not text:
         return None
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 9:
         raise ValueError(
-            f"NNFAST_NUM_THREADS: expected a number from 1 to {MAX_THREADS}, got {text!r}"
+            f"NNFAST_NUM_THREADS: expected a number from 1 to {MAX_THREADS}, got {text!r:.40}"
         )
     return checked("NNFAST_NUM_THREADS", int(text))
 
@@ -66,7 +66,9 @@ def _quota() -> int:
     except OSError:
         return least
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = [*line.split(":", 2), "", "", ""][:3]
+        if not path:
+            continue
         if controllers == "":
             root, files = _CGROUP, ("cpu.max",)
         elif "cpu" in controllers.split(","):
@@ -81,6 +83,6 @@ def _quota() -> int:
                 words = " ".join((place / file).read_text() for file in files).split()
             except OSError:
                 continue
-            if len(words) == 2 and words[0] not in ("max", "-1"):
-                least = min(least, -(-int(words[0]) // int(words[1])))
+            if len(words) == 2 and all(word.isdecimal() and int(word) for word in words):
+                least = min(least, -(-int(words[0]) // int(words[1])))  # "max" and "-1": no quota
     return least
