@@ -9,11 +9,11 @@ from libc.string cimport memset
 
 cdef extern from "nnfast.h" nogil:
     const char *NN_NAMES
-    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_DONE, NN_MORE
+    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_MORE
     ctypedef struct nn_row:
         int64_t op
-        int64_t attributes[8]
-        int64_t inputs[2]
+        double attributes[NN_MAX_ATTRIBUTES]
+        int64_t inputs[NN_MAX_INPUTS]
         int64_t output, theta, buffer
     ctypedef struct nn_source:
         const char *data
@@ -54,7 +54,8 @@ cdef extern from "nnfast.h" nogil:
         int (*dense_backward)(nn_call *, const nn_source *, void *, void *) noexcept nogil
         void (*activation)(int64_t, int64_t, int64_t, void *, const void *) noexcept nogil
         void (*activation_grad)(int64_t, int64_t, int64_t, void *, const void *, const void *) noexcept nogil
-        int (*softmax_cross_entropy)(int64_t, int64_t, double *, void *, const void *, const int64_t *) noexcept nogil
+        int (*softmax_cross_entropy)(int64_t, int64_t, double, double *, void *, const void *,
+                                     const int64_t *) noexcept nogil
         void (*sgd_update)(int64_t, void *, const void *, double) noexcept nogil
         void (*function)(int64_t, int64_t, void *, const void *) noexcept nogil
         void (*panel)(int64_t, int64_t, void *, const void *, const void *, void *, const nn_tile *) noexcept nogil
@@ -63,10 +64,16 @@ cdef extern from "nnfast.h" nogil:
     const nn_table *nn_table_at(int index)
 
 cdef extern from "team.h" nogil:
+    ctypedef struct nn_team:
+        int index, size
     int nn_max_threads()
+    void nn_parallel(int64_t threads, void (*work)(void *, const nn_team *) noexcept nogil, void *argument)
 
 cdef extern from "rng.h" nogil:
     void nn_permutation(int64_t *order, int64_t n, uint64_t seed, uint64_t step)
+
+cdef enum:
+    ELEMENTS_OF_A_THREAD = 1 << 16  # below which another thread costs more than it brings
 
 NAMES = NN_NAMES.decode()
 # Element types by NumPy's kind and size, in the order of enum nn_type.
@@ -265,51 +272,84 @@ cdef class Predictor:
         )
 
 
-# Dense arrays below: C-contiguous, of the type that is_double names.
+# Dense arrays below: C-contiguous, of the type that is_double names. The work is elementwise, or by rows, so each thread
+# takes a piece of the rows.
+
+cdef enum Kind: ACTIVATION, ACTIVATION_GRAD, SOFTMAX_CROSS_ENTROPY, SGD_UPDATE
+
+cdef struct Pieces:
+    const nn_table *table
+    Kind kind
+    int64_t name, rows, n
+    double factor
+    double *losses
+    const int64_t *labels
+    char *out
+    const char *a
+    const char *b
+    int status
 
 
-def activation(str isa, bint is_double, int64_t name, int64_t rows, int64_t n, y, z):
-    cdef const nn_table *table = table_of(isa, is_double)
-    cdef Arrays arrays = Arrays()
-    cdef void *out = arrays.take(y, True)
-    cdef const void *from_ = arrays.take(z)
+cdef void piece(void *argument, const nn_team *team) noexcept nogil:
+    cdef Pieces *p = <Pieces *>argument
+    cdef int64_t first = p.rows * team.index // team.size, end = p.rows * (team.index + 1) // team.size
+    cdef int64_t rows = end - first, skipped = first * p.n * (8 if p.table.is_double else 4)
+    if rows == 0:
+        return
+    if p.kind == ACTIVATION:
+        p.table.activation(p.name, rows, p.n, p.out + skipped, p.a + skipped)
+    elif p.kind == ACTIVATION_GRAD:
+        p.table.activation_grad(p.name, rows, p.n, p.out + skipped, p.a + skipped, p.b + skipped)
+    elif p.kind == SGD_UPDATE:
+        p.table.sgd_update(rows * p.n, p.out + skipped, p.a + skipped, p.factor)
+    elif p.table.softmax_cross_entropy(rows, p.n, p.factor, p.losses + first, p.out + skipped, p.a + skipped,
+                                       p.labels + first):
+        p.status = -1
+
+
+cdef Pieces pieces(str isa, bint is_double, Kind kind, int64_t name, int64_t rows, int64_t n, double factor=0) except *:
+    cdef Pieces p
+    memset(&p, 0, sizeof(p))
+    p.table, p.kind, p.name, p.rows, p.n, p.factor = table_of(isa, is_double), kind, name, rows, n, factor
+    return p
+
+
+cdef int run_pieces(Pieces *p, int64_t threads) except -1:
+    cdef int64_t useful = p.rows * p.n // ELEMENTS_OF_A_THREAD
     with nogil:
-        table.activation(name, rows, n, out, from_)
-
-
-def activation_grad(str isa, bint is_double, int64_t name, int64_t rows, int64_t n, dz, y, dy):
-    cdef const nn_table *table = table_of(isa, is_double)
-    cdef Arrays arrays = Arrays()
-    cdef void *out = arrays.take(dz, True)
-    cdef const void *value = arrays.take(y)
-    cdef const void *gradient = arrays.take(dy)
-    with nogil:
-        table.activation_grad(name, rows, n, out, value, gradient)
-
-
-def softmax_cross_entropy(str isa, bint is_double, losses, dz, z, labels):
-    cdef const nn_table *table = table_of(isa, is_double)
-    cdef Arrays arrays = Arrays()
-    cdef int64_t rows = z.shape[0], n = z.shape[1]
-    cdef double *values = <double *>arrays.take(losses, True)
-    cdef void *out = arrays.take(dz, True)
-    cdef const void *from_ = arrays.take(z)
-    cdef const int64_t *classes = <const int64_t *>arrays.take(labels)
-    cdef int status
-    with nogil:
-        status = table.softmax_cross_entropy(rows, n, values, out, from_, classes)
-    if status:
+        nn_parallel(max(1, min(threads, useful)), piece, p)
+    if p.status:
         raise MemoryError("out of memory for a row of softmax_cross_entropy")
+    return 0
 
 
-def sgd_update(str isa, bint is_double, theta, gradient, double rate):
-    cdef const nn_table *table = table_of(isa, is_double)
+def activation(str isa, bint is_double, int64_t name, int64_t rows, int64_t n, y, z, int64_t threads):
     cdef Arrays arrays = Arrays()
-    cdef int64_t n = theta.size
-    cdef void *to = arrays.take(theta, True)
-    cdef const void *from_ = arrays.take(gradient)
-    with nogil:
-        table.sgd_update(n, to, from_, rate)
+    cdef Pieces p = pieces(isa, is_double, ACTIVATION, name, rows, n)
+    p.out, p.a = <char *>arrays.take(y, True), <const char *>arrays.take(z)
+    run_pieces(&p, threads)
+
+
+def activation_grad(str isa, bint is_double, int64_t name, int64_t rows, int64_t n, dz, y, dy, int64_t threads):
+    cdef Arrays arrays = Arrays()
+    cdef Pieces p = pieces(isa, is_double, ACTIVATION_GRAD, name, rows, n)
+    p.out, p.a, p.b = <char *>arrays.take(dz, True), <const char *>arrays.take(y), <const char *>arrays.take(dy)
+    run_pieces(&p, threads)
+
+
+def softmax_cross_entropy(str isa, bint is_double, losses, dz, z, labels, int64_t threads):
+    cdef Arrays arrays = Arrays()
+    cdef Pieces p = pieces(isa, is_double, SOFTMAX_CROSS_ENTROPY, 0, z.shape[0], z.shape[1], 1.0 / len(z))
+    p.out, p.a = <char *>arrays.take(dz, True), <const char *>arrays.take(z)
+    p.losses, p.labels = <double *>arrays.take(losses, True), <const int64_t *>arrays.take(labels)
+    run_pieces(&p, threads)
+
+
+def sgd_update(str isa, bint is_double, theta, gradient, double rate, int64_t threads):
+    cdef Arrays arrays = Arrays()
+    cdef Pieces p = pieces(isa, is_double, SGD_UPDATE, 0, theta.size, 1, rate)
+    p.out, p.a = <char *>arrays.take(theta, True), <const char *>arrays.take(gradient)
+    run_pieces(&p, threads)
 
 
 def function(str isa, bint is_double, int64_t name, y, x):

@@ -141,8 +141,9 @@ void FN(loss)(const program *p, const worker *w, int first, int end, const int64
     }
 }
 
-/* On dense arrays, for nnfast.ops: losses [rows] and dz, which has the factor 1 / rows. -1: out of memory. */
-int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double *losses, void *dz, const void *z, const int64_t *labels)
+/* On dense arrays, for nnfast.ops: losses [rows], dz times scale. -1: out of memory. */
+int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
+                              const int64_t *labels)
 {
     const int64_t width = round_up(n, 16);
     real *row = calloc(2 * width, sizeof *row), *gradient = row + width, totals[BLOCK + LANES];
@@ -155,7 +156,7 @@ int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double *losses, void *dz,
         for (int r = 0; r < BLOCK + LANES; r++) totals[r] = 1;
         for (int64_t r = 0; r < size; r++) {
             memcpy(row, (const real *)z + (first + r) * n, n * sizeof *row);
-            losses[first + r] = cross_entropy((int)n, row, labels[first + r], gradient, (real)(1. / rows), totals + r);
+            losses[first + r] = cross_entropy((int)n, row, labels[first + r], gradient, (real)scale, totals + r);
             memcpy((real *)dz + (first + r) * n, gradient, n * sizeof *row);
         }
         add_logs(size, losses + first, totals, ones);

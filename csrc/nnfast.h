@@ -24,12 +24,12 @@ enum nn_activation { NN_IDENTITY, NN_SIGMOID, NN_TANH, NN_RELU, NN_SOFTMAX, NN_S
 enum nn_loss { NN_NO_LOSS = -1, NN_MSE, NN_CROSS_ENTROPY, NN_BINARY_CROSS_ENTROPY };
 enum nn_optimizer { NN_NO_OPTIMIZER = -1, NN_SGD, NN_ADAM };
 
-enum { NN_MAX_ATTRIBUTES = 8, NN_MAX_INPUTS = 2, NN_MAX_THREADS = 256 };
+enum { NN_MAX_ATTRIBUTES = 16, NN_MAX_INPUTS = 2, NN_MAX_THREADS = 256 };
 
 /* One row of the plan; offsets count elements of one sample's activations, of theta and of the buffers; -1: none. */
 typedef struct nn_row {
     int64_t op;
-    int64_t attributes[NN_MAX_ATTRIBUTES];
+    double attributes[NN_MAX_ATTRIBUTES]; /* numbers, names by their place in a list */
     int64_t inputs[NN_MAX_INPUTS];
     int64_t output, theta, buffer;
 } nn_row;
@@ -102,7 +102,7 @@ typedef struct nn_table {
     int (*dense_backward)(nn_call *call, const nn_source *y, void *dx, void *db);
     void (*activation)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
     void (*activation_grad)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
-    int (*softmax_cross_entropy)(int64_t rows, int64_t n, double *losses, void *dz, const void *z,
+    int (*softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
                                  const int64_t *labels);
     void (*sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
     /* for tests and benchmarks */

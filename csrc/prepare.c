@@ -26,13 +26,13 @@ static void add_rows(program *p)
     const nn_call *c = p->call;
     for (int64_t i = 0; i < c->n_rows; i++) {
         const nn_row *r = c->rows + i;
-        const int64_t *a = r->attributes;
+        const double *a = r->attributes;
         const int input = r->inputs[0] == 0 ? -1 : producer(p, r->inputs[0]);
         if (r->op == NN_DENSE) {
             const bool softmax = a[NN_DENSE_ACTIVATION] == NN_SOFTMAX;
             add_layer(p, (layer){.op = NN_DENSE, .activation = softmax ? NN_IDENTITY : (int)a[NN_DENSE_ACTIVATION],
-                                 .n_in = (int)a[NN_N_IN], .n_out = (int)a[NN_N_OUT], .use_bias = a[NN_USE_BIAS],
-                                 .trainable = a[NN_TRAINABLE], .input = input, .theta = r->theta,
+                                 .n_in = (int)a[NN_N_IN], .n_out = (int)a[NN_N_OUT], .use_bias = a[NN_USE_BIAS] != 0,
+                                 .trainable = a[NN_TRAINABLE] != 0, .input = input, .theta = r->theta,
                                  .output = softmax ? -1 : r->output});
             if (softmax)
                 add_layer(p, (layer){.op = NN_ACTIVATION, .activation = NN_SOFTMAX, .n_in = (int)a[NN_N_OUT],

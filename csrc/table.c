@@ -8,7 +8,8 @@ void FN(predict_row)(const nn_call *c, const void *x, void *y);
 int FN(dense_backward_array)(nn_call *c, const nn_source *y, void *dx, void *db);
 void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
 void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
-int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double *losses, void *dz, const void *z, const int64_t *labels);
+int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
+                              const int64_t *labels);
 void FN(sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
 void FN(function_array)(int64_t name, int64_t n, void *y, const void *x);
 

@@ -73,12 +73,14 @@ class Backend(Protocol):
         db: Array,
         threads: int,
     ) -> None: ...
-    def activation(self, z: Array, name: str, out: Array) -> None: ...
-    def activation_grad(self, y: Array, dy: Array, name: str, out: Array) -> None: ...
+    def activation(self, z: Array, name: str, out: Array, threads: int) -> None: ...
+    def activation_grad(
+        self, y: Array, dy: Array, name: str, out: Array, threads: int
+    ) -> None: ...
     def softmax_cross_entropy(
-        self, z: Array, labels: NDArray[np.int64], dz: Array
+        self, z: Array, labels: NDArray[np.int64], dz: Array, threads: int
     ) -> NDArray[np.float64]: ...
-    def sgd_update(self, theta: Array, gradient: Array, lr: float) -> None: ...
+    def sgd_update(self, theta: Array, gradient: Array, lr: float, threads: int) -> None: ...
 
 
 class NativeBackend:
@@ -171,25 +173,26 @@ class NativeBackend:
             y, dx, db
         )
 
-    def activation(self, z: Array, name: str, out: Array) -> None:
+    def activation(self, z: Array, name: str, out: Array, threads: int) -> None:
         """Write f(z) to `out`; a softmax runs over the last axis."""
-        self._native.activation(*self._table(z), _code(name), *_rows(z), out, z)
+        self._native.activation(*self._table(z), _code(name), *_rows(z), out, z, threads)
 
-    def activation_grad(self, y: Array, dy: Array, name: str, out: Array) -> None:
+    def activation_grad(self, y: Array, dy: Array, name: str, out: Array, threads: int) -> None:
         """Write the gradient of z, from y = f(z) and the gradient of y, to `out`."""
-        self._native.activation_grad(*self._table(y), _code(name), *_rows(y), out, y, dy)
+        rows = _rows(y)
+        self._native.activation_grad(*self._table(y), _code(name), *rows, out, y, dy, threads)
 
     def softmax_cross_entropy(
-        self, z: Array, labels: NDArray[np.int64], dz: Array
+        self, z: Array, labels: NDArray[np.int64], dz: Array, threads: int
     ) -> NDArray[np.float64]:
         """Return the rows' losses and write the gradient of their mean to `dz`."""
         values = np.empty(len(z))
-        self._native.softmax_cross_entropy(*self._table(z), values, dz, z, labels)
+        self._native.softmax_cross_entropy(*self._table(z), values, dz, z, labels, threads)
         return values
 
-    def sgd_update(self, theta: Array, gradient: Array, lr: float) -> None:
+    def sgd_update(self, theta: Array, gradient: Array, lr: float, threads: int) -> None:
         """Theta -= lr * gradient, in place."""
-        self._native.sgd_update(*self._table(theta), theta, gradient, lr)
+        self._native.sgd_update(*self._table(theta), theta, gradient, lr, threads)
 
     def peak_gflops(self, dtype: str, seconds: float) -> float:
         """Measure the FMA peak of this core for `dtype`, for about so many seconds."""
@@ -244,7 +247,7 @@ def _code(activation: str) -> int:
 def _codes(row: Row) -> tuple[Any, ...]:
     """Return a row as integers: op, attributes, inputs, output, theta, buffer."""
     attributes = [
-        _code(value) if isinstance(value, str) else int(value)
+        _code(value) if isinstance(value, str) else value
         for value in (row.attributes[name] for name in plan.OPS[row.op])
     ]
     op = list(plan.OPS).index(row.op)

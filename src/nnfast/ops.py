@@ -124,19 +124,27 @@ def dense_backward(
     return dx, dw, db
 
 
-def activation(z: ArrayLike, name: str, *, out: Array | None = None) -> Array:
+def activation(
+    z: ArrayLike, name: str, *, out: Array | None = None, threads: int | None = None
+) -> Array:
     """Return f(z), same shape as z, for f of `nnfast.activations.NAMES` (softmax: last axis)."""
     z = _real("z", z)
     name = activations.canonical(name)
     dtype = _common(z)
     result = _Out(out, z.shape, dtype)
     if z.size:
-        backend.current().activation(np.ascontiguousarray(z, dtype), name, result.array)
+        z = np.ascontiguousarray(z, dtype)
+        backend.current().activation(z, name, result.array, backend.resolve_threads(threads))
     return result.done()
 
 
 def activation_grad(
-    y: ArrayLike, dy: ArrayLike, name: str, *, out: Array | None = None
+    y: ArrayLike,
+    dy: ArrayLike,
+    name: str,
+    *,
+    out: Array | None = None,
+    threads: int | None = None,
 ) -> Array:
     """Return the gradient of z for y = f(z) and the gradient of y; all of one shape."""
     y, dy = _real("y", y), _real("dy", dy)
@@ -146,12 +154,13 @@ def activation_grad(
     result = _Out(out, y.shape, dtype)
     if y.size:
         y, dy = np.ascontiguousarray(y, dtype), np.ascontiguousarray(dy, dtype)
-        backend.current().activation_grad(y, dy, name, result.array)
+        machine, number = backend.current(), backend.resolve_threads(threads)
+        machine.activation_grad(y, dy, name, result.array, number)
     return result.done()
 
 
 def softmax_cross_entropy(
-    z: ArrayLike, labels: ArrayLike, *, out: Array | None = None
+    z: ArrayLike, labels: ArrayLike, *, out: Array | None = None, threads: int | None = None
 ) -> tuple[float, Array]:
     """Return the mean cross entropy of logits and its gradient.
 
@@ -163,6 +172,7 @@ def softmax_cross_entropy(
         Classes, each in [0, n).
     out : ndarray, shape (m, n), optional
         Receives dz.
+    threads : int, optional
 
     Returns
     -------
@@ -185,12 +195,15 @@ def softmax_cross_entropy(
     dtype = _common(z)
     result = _Out(out, z.shape, dtype)
     values = backend.current().softmax_cross_entropy(
-        np.ascontiguousarray(z, dtype), np.ascontiguousarray(classes, np.int64), result.array
+        np.ascontiguousarray(z, dtype),
+        np.ascontiguousarray(classes, np.int64),
+        result.array,
+        backend.resolve_threads(threads),
     )
     return float(values.sum()) / len(z), result.done()
 
 
-def sgd_update(theta: Array, grad: ArrayLike, lr: float) -> None:
+def sgd_update(theta: Array, grad: ArrayLike, lr: float, *, threads: int | None = None) -> None:
     """Make the step ``theta -= lr * grad`` in place, each element as one fused multiply-add.
 
     Parameters
@@ -200,6 +213,7 @@ def sgd_update(theta: Array, grad: ArrayLike, lr: float) -> None:
     grad : array_like, shape of theta
     lr : float
         Learning rate, finite.
+    threads : int, optional
     """
     if not isinstance(theta, np.ndarray) or theta.dtype not in (np.float32, np.float64):
         came = theta.dtype if isinstance(theta, np.ndarray) else type(theta).__name__
@@ -212,7 +226,8 @@ def sgd_update(theta: Array, grad: ArrayLike, lr: float) -> None:
     result = _Out(theta, theta.shape, theta.dtype.newbyteorder("="), keep=True)
     if theta.size:
         gradient = np.ascontiguousarray(gradient, result.array.dtype)
-        backend.current().sgd_update(result.array, gradient, float(lr))
+        number = backend.resolve_threads(threads)
+        backend.current().sgd_update(result.array, gradient, float(lr), number)
     result.done()
 
 

@@ -65,22 +65,22 @@ class ReferenceBackend:
         if dx is not None and found is not None:
             dx[...] = found
 
-    def activation(self, z: Array, name: str, out: Array) -> None:
+    def activation(self, z: Array, name: str, out: Array, threads: int) -> None:
         """Write f(z) to `out`."""
         out[...] = activations.activation(z, name)
 
-    def activation_grad(self, y: Array, dy: Array, name: str, out: Array) -> None:
+    def activation_grad(self, y: Array, dy: Array, name: str, out: Array, threads: int) -> None:
         """Write the gradient of z to `out`."""
         out[...] = activations.activation_grad(y, dy, name)
 
     def softmax_cross_entropy(
-        self, z: Array, labels: NDArray[np.int64], dz: Array
+        self, z: Array, labels: NDArray[np.int64], dz: Array, threads: int
     ) -> NDArray[np.float64]:
         """Return the rows' losses and write the gradient of their mean to `dz`."""
         values, gradient = losses.row_losses("cross_entropy", z, labels)
         dz[...] = gradient / len(z)
         return values
 
-    def sgd_update(self, theta: Array, gradient: Array, lr: float) -> None:
+    def sgd_update(self, theta: Array, gradient: Array, lr: float, threads: int) -> None:
         """Theta -= lr * gradient, in place."""
         theta -= theta.dtype.type(lr) * gradient
