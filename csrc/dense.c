@@ -61,9 +61,8 @@ void FN(dense_pack)(const program *p, const layer *l)
 void FN(dense_unpack)(const program *p, const layer *l)
 {
     const nn_call *c = p->call;
-    if (!l->trainable) return;
     if (c->gradient) copy_slice(p, l, c->gradient, p->gradient, true);
-    if (c->optimizer == NN_NO_OPTIMIZER) return;
+    if (c->optimizer == NN_NO_OPTIMIZER || !l->trainable) return;
     copy_slice(p, l, c->theta, p->theta, true);
     for (int i = 0; i < p->slots; i++)
         copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, true);

@@ -22,7 +22,7 @@ def row_losses(name: str, output: Array, y: Array) -> tuple[NDArray[np.float64],
         shifted = z - z.max(axis=1, keepdims=True)
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         p = np.eye(n_out)[y] if y.ndim == 1 else y.astype(np.float64)
-        return -(p * log_p).sum(axis=1), np.exp(log_p) - p
+        return -(p * log_p).sum(axis=1), np.exp(log_p) * p.sum(axis=1, keepdims=True) - p
     t = y.astype(np.float64)
     if name == "binary_cross_entropy":
         values = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
