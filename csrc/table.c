@@ -31,6 +31,7 @@ static double peak(double seconds)
     enum { CHAINS = 10, ROUNDS = 4096 };
     vec a[CHAINS];
     UNROLL for (int i = 0; i < CHAINS; i++) a[i] = splat((real)i);
+    __asm__ volatile("" : "+m"(a)); /* values that no compiler can know */
     const vec b = splat((real)0.999), c = splat((real)0.001);
     struct timespec start, end;
     double elapsed, rounds = 0;
