@@ -12,7 +12,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,31 +20,33 @@ from numpy.typing import NDArray
 from nnfast import activations, checks, losses, optimizers, plan, threads
 from nnfast.plan import Array, Job, Plan, Row
 
+if TYPE_CHECKING:
+    from nnfast import _native
+
 NAMES = ("native", "reference")
 
 
 class Run(Protocol):
-    """A job under way.
-
-    Attributes
-    ----------
-    steps, rows : int
-        Finished steps, and rows whose loss is in `loss`.
-    loss : float
-        Sum over those rows of weight times row loss, in float64 and in row order, on top of
-        `Job.loss_before`.
-    finite : bool
-        False: the loss of a training step was not finite, and the run has stopped before it.
-    """
+    """A job under way."""
 
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """Finished steps."""
+
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """Rows whose loss is in `loss`."""
+
     @property
-    def loss(self) -> float: ...
+    def loss(self) -> float:
+        """Sum over those rows of weight times row loss, on top of `Job.loss_before`.
+
+        In float64 and in row order.
+        """
+
     @property
-    def finite(self) -> bool: ...
+    def finite(self) -> bool:
+        """False: a training step's loss was not finite, and the run has stopped before it."""
 
     def advance(self, seconds: float) -> bool:
         """Work for about so many seconds; True while there is more to do."""
@@ -55,12 +57,20 @@ class Backend(Protocol):
 
     name: str
 
-    def run(self, job: Job) -> Run: ...
-    def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]: ...
-    def permutation(self, n: int, seed: int, epoch: int) -> NDArray[np.int64]: ...
+    def run(self, job: Job) -> Run:
+        """Return the job, ready to advance."""
+
+    def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]:
+        """Return ``one(x, out=None)`` for single samples, on a snapshot of `theta`."""
+
+    def permutation(self, n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the order of the rows in an epoch, shape (n,)."""
+
     def dense_forward(
         self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
-    ) -> None: ...
+    ) -> None:
+        """Write activation(x @ w + b) to `out`."""
+
     def dense_backward(
         self,
         x: Array,
@@ -72,15 +82,22 @@ class Backend(Protocol):
         dw: Array,
         db: Array,
         threads: int,
-    ) -> None: ...
-    def activation(self, z: Array, name: str, out: Array, threads: int) -> None: ...
-    def activation_grad(
-        self, y: Array, dy: Array, name: str, out: Array, threads: int
-    ) -> None: ...
+    ) -> None:
+        """Write the gradients of x, w and b to `dx`, `dw` and `db`."""
+
+    def activation(self, z: Array, name: str, out: Array, threads: int) -> None:
+        """Write f(z) to `out`; a softmax runs over the last axis."""
+
+    def activation_grad(self, y: Array, dy: Array, name: str, out: Array, threads: int) -> None:
+        """Write the gradient of z, from y = f(z) and the gradient of y, to `out`."""
+
     def softmax_cross_entropy(
         self, z: Array, labels: NDArray[np.int64], dz: Array, threads: int
-    ) -> NDArray[np.float64]: ...
-    def sgd_update(self, theta: Array, gradient: Array, lr: float, threads: int) -> None: ...
+    ) -> NDArray[np.float64]:
+        """Return the rows' losses and write the gradient of their mean to `dz`."""
+
+    def sgd_update(self, theta: Array, gradient: Array, lr: float, threads: int) -> None:
+        """Theta -= lr * gradient, in place."""
 
 
 class NativeBackend:
@@ -89,7 +106,9 @@ class NativeBackend:
     name = "native"
 
     def __init__(self, isa: str | None = None) -> None:
-        self._native = importlib.import_module("nnfast._native")
+        from nnfast import _native
+
+        self._native = _native
         expected = _names()
         if expected != self._native.NAMES:
             raise ImportError(
@@ -194,6 +213,10 @@ class NativeBackend:
         """Theta -= lr * gradient, in place."""
         self._native.sgd_update(*self._table(theta), theta, gradient, lr, threads)
 
+    def max_threads(self) -> int:
+        """Return the threads that OpenMP would use: its environment and its callers' settings."""
+        return self._native.max_threads()
+
     def peak_gflops(self, dtype: str, seconds: float) -> float:
         """Measure the FMA peak of this core for `dtype`, for about so many seconds."""
         return float(self._native.peak(self.isa, dtype == "float64", seconds)) * 1e-9
@@ -201,7 +224,7 @@ class NativeBackend:
     def _table(self, array: Array) -> tuple[str, bool]:
         return self.isa, array.dtype == np.float64
 
-    def _run(self, job: Job, bias: Array | None = None, pass_dx: bool = False) -> Any:
+    def _run(self, job: Job, bias: Array | None = None, pass_dx: bool = False) -> _native.Run:
         labels = job.y is not None and job.y.ndim == 1
         trains = job.optimizer is not None
         return self._native.Run(
@@ -344,11 +367,8 @@ def get_num_threads() -> int:
     if chosen is not None:
         return chosen
     cores = threads.usable_cores()
-    if isinstance(current(), NativeBackend):
-        from nnfast import _native
-
-        return max(1, min(cores, _native.max_threads()))
-    return cores
+    backend = current()
+    return min(cores, backend.max_threads()) if isinstance(backend, NativeBackend) else cores
 
 
 def set_num_threads(number: int | None) -> None:

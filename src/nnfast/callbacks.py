@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -114,11 +113,12 @@ class ProgressBar(Callback):
 
 
 def wants_progress(verbose: object) -> bool:
-    """Return whether `verbose` (0, 1 or "auto": NNFAST_VERBOSE, else 1) asks for a bar."""
-    expected, value = "verbose: expected 0, 1 or 'auto'", verbose
+    """Return whether `verbose` (0, 1 or "auto") asks for a bar, which only terminals get."""
     if isinstance(verbose, str) and verbose == "auto":
-        value = os.environ.get("NNFAST_VERBOSE", "1")
-        expected, value = "NNFAST_VERBOSE: expected 0 or 1", {"0": 0, "1": 1}.get(value, value)
-    if not isinstance(value, int) or value not in (0, 1):
-        raise ValueError(f"{expected}, got {value!r}; leave it out for a bar on terminals only")
-    return bool(value)
+        return True
+    if not isinstance(verbose, int) or verbose not in (0, 1):
+        raise ValueError(
+            f"verbose: expected 0, 1 or 'auto', got {verbose!r}; "
+            "leave it out for a bar on terminals only"
+        )
+    return bool(verbose)

@@ -16,7 +16,7 @@ from nnfast import activations, backend, checks
 
 Array = NDArray[Any]
 
-_READABLE = frozenset("f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
+_READABLE = frozenset(("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"))
 
 
 def dense_forward(

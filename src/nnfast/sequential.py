@@ -155,7 +155,7 @@ class Sequential:
             From the outputs of the training steps, unweighted.
         callbacks : sequence of Callback
         verbose : {"auto", 0, 1}
-            1 draws a bar on stderr if it is a terminal; "auto" asks NNFAST_VERBOSE, else 1.
+            1 draws a bar on stderr if it is a terminal; "auto" is 1.
         threads : int or None
             Most threads to use.
 

@@ -61,6 +61,7 @@ def _physical(cpus: frozenset[int]) -> int:
 def _quota() -> int:
     """CPUs that the cgroups of this process grant, rounded up: the least on the way to the root."""
     least = MAX_THREADS
+    files: tuple[str, ...]
     try:
         lines = _OWN_CGROUPS.read_text().splitlines()
     except OSError:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast.plan import Array, Job, Plan
-from nnfast.reference import activations, dense, losses, optimizers
+from nnfast.reference import activations, dense, losses
 from nnfast.reference.rng import permutation
 from nnfast.reference.run import ReferenceRun, forward
 
@@ -58,10 +58,8 @@ class ReferenceBackend:
         threads: int,
     ) -> None:
         """Write the gradients of x, w and b to `dx`, `dw` and `db`."""
-        operands = (array.astype(w.dtype) for array in (y, dy))
-        found, dw[...], db[...] = dense.dense_backward(
-            x.astype(w.dtype), w, *operands, activation, dx is not None
-        )
+        x, y, dy = x.astype(w.dtype), y.astype(w.dtype), dy.astype(w.dtype)
+        found, dw[...], db[...] = dense.dense_backward(x, w, y, dy, activation, dx is not None)
         if dx is not None and found is not None:
             dx[...] = found
 
