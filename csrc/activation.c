@@ -63,9 +63,11 @@ void FN(gate)(int name, int rows, int n, real *dy, ptrdiff_t dy_row, const real 
 static void softmax(int n, real *y, const real *z)
 {
     vec top[WIDE], sum[WIDE];
-    UNROLL for (int v = 0; v < WIDE; v++) top[v] = splat(-INFINITY), sum[v] = splat(0);
+    UNROLL for (int v = 0; v < WIDE; v++)
+        top[v] = splat(-INFINITY), sum[v] = splat(0);
     for (int j = 0; j < n; j += LANES)
-        top[j / LANES % WIDE] = maximum(top[j / LANES % WIDE], choose(first(n - j), load_first(z + j, n - j), splat(-INFINITY)));
+        top[j / LANES % WIDE] =
+            maximum(top[j / LANES % WIDE], choose(first(n - j), load_first(z + j, n - j), splat(-INFINITY)));
     const vec shift = splat(maximum_16(top));
     for (int j = 0; j < n; j += LANES) {
         const vec e = keep(first(n - j), vec_exp(load_first(z + j, n - j) - shift));
@@ -80,7 +82,8 @@ static void softmax(int n, real *y, const real *z)
 static void softmax_grad(int n, real *dz, const real *y, const real *dy)
 {
     vec sum[WIDE];
-    UNROLL for (int v = 0; v < WIDE; v++) sum[v] = splat(0);
+    UNROLL for (int v = 0; v < WIDE; v++)
+        sum[v] = splat(0);
     for (int j = 0; j < n; j += LANES)
         sum[j / LANES % WIDE] = fma_(load_first(dy + j, n - j), load_first(y + j, n - j), sum[j / LANES % WIDE]);
     const vec mean = splat(sum_16(sum));

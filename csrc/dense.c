@@ -78,8 +78,7 @@ void FN(dense_transpose)(const program *p, const layer *l, panel q, int first, i
         while (k >= to.column + to.width) to = next_panel(to);
         const int64_t to_width = to.width;
         real *block = p->transposed + l->transposed + to.column * height + q.column * to_width + (k - to.column);
-        for (int n = 0; n < width; n += LANES)
-            transpose(w + k * width + n, width, block + n * to_width, to_width);
+        for (int n = 0; n < width; n += LANES) transpose(w + k * width + n, width, block + n * to_width, to_width);
     }
 }
 
@@ -95,11 +94,14 @@ void FN(dense_forward)(const program *p, const layer *l, const worker *w, share 
         for (int k = 0; k < l->n_in; k += BLOCK) {
             const int size = (int)at_most(BLOCK, l->n_in - k);
             const bool relu = l->activation == NN_RELU && k + size == l->n_in;
-            const nn_tile t = {.y_row = l->row, .x_row = input_row(p, l), .segs = 1, .seg = size,
+            const nn_tile t = {.y_row = l->row,
+                               .x_row = input_row(p, l),
+                               .segs = 1,
+                               .seg = size,
                                .start = k ? START_ZERO : START_BIAS,
                                .end = k ? (relu ? END_ADD_RELU : END_ADD) : (relu ? END_RELU : END_STORE)};
             FN(panel)(width, rows, y, input_rows(p, l, w, s.first, k), panel + (int64_t)k * width,
-                      p->theta + l->bias + q.column, &t);
+                  p->theta + l->bias + q.column, &t);
         }
         if (l->activation != NN_RELU) FN(activate)(l->activation, rows, width, y, l->row);
     }
@@ -116,7 +118,10 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
         real *dx = w->values + to->dy + s.first * to->row + q.column;
         const real *panel = p->transposed + l->transposed + q.column * round_up(l->n_out, LANES);
         for (int n = 0; n < l->n_out; n += BLOCK) {
-            const nn_tile t = {.y_row = to->row, .x_row = l->row, .segs = 1, .seg = at_most(BLOCK, l->n_out - n),
+            const nn_tile t = {.y_row = to->row,
+                               .x_row = l->row,
+                               .segs = 1,
+                               .seg = at_most(BLOCK, l->n_out - n),
                                .end = n || l->add_dx ? END_ADD : END_STORE};
             const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n, NULL};
             FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
@@ -156,15 +161,19 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
     static const real one = 1;
     const bool bias = end == 0;
     const int width = q.width, height = bias ? 1 : end - first;
-    const int64_t offset = bias ? l->bias + q.column
-                                : l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
+    const int64_t offset =
+        bias ? l->bias + q.column : l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
     const double *constants = p->call->constants;
     const bool last = s->last && s->rate;
-    const bool fused = last && l->fuse_update && s->from && p->call->optimizer == NN_SGD && constants[0] == 0 &&
-                       constants[2] == 0;
+    const bool fused =
+        last && l->fuse_update && s->from && p->call->optimizer == NN_SGD && constants[0] == 0 && constants[2] == 0;
     if (s->from) {
         const worker *w = s->from;
-        const nn_tile t = {.y_row = width, .x_k = bias ? 0 : input_row(p, l), .w_k = l->row, .segs = 1, .seg = s->rows,
+        const nn_tile t = {.y_row = width,
+                           .x_k = bias ? 0 : input_row(p, l),
+                           .w_k = l->row,
+                           .segs = 1,
+                           .seg = s->rows,
                            .end = fused ? (s->first ? END_UPDATE : END_ADD_UPDATE) : (s->first ? END_STORE : END_ADD),
                            .rate = last ? s->rate[0] : 0};
         nn_rows x = bias ? (nn_rows){&one, NULL, 0, NULL} : input_rows(p, l, w, 0, first);
@@ -183,6 +192,7 @@ void FN(dense_update)(const program *p, const layer *l, pass *s)
         const int width = q.width, chunk = CHUNK / width;
         const share mine = rows_of_panel(p, s, l->n_in, width);
         if (l->use_bias && mine.first == 0 && mine.end > 0) update_unit(p, l, s, q, 0, 0);
-        for (int k = mine.first; k < mine.end; k += chunk) update_unit(p, l, s, q, k, (int)at_most(k + chunk, mine.end));
+        for (int k = mine.first; k < mine.end; k += chunk)
+            update_unit(p, l, s, q, k, (int)at_most(k + chunk, mine.end));
     }
 }

@@ -22,11 +22,11 @@ typedef struct panel {
 INLINE panel panel_at(panel q)
 {
     const int left = q.columns - q.column;
-    q.width = left <= 0              ? 0
-              : left <= q.narrowest  ? q.narrowest
-              : left <= LANES        ? LANES
+    q.width = left <= 0                  ? 0
+              : left <= q.narrowest      ? q.narrowest
+              : left <= LANES            ? LANES
               : left <= q.widest - LANES ? 2 * LANES
-                                     : q.widest;
+                                         : q.widest;
     return q;
 }
 INLINE panel next_panel(panel q)
@@ -61,29 +61,29 @@ typedef struct layer {
 
 /* What one block of rows needs. A team shares one worker, or each thread has its own and its own partial gradient. */
 typedef struct worker {
-    const real **x, **y;          /* [BLOCK] rows of the batch */
-    const real **next;            /* NULL, or the rows that will follow */
+    const real **x, **y; /* [BLOCK] rows of the batch */
+    const real **next;   /* NULL, or the rows that will follow */
     real *x_converted, *y_converted;
-    double *losses;               /* [BLOCK] */
-    real *values;                 /* outputs and gradients of the layers */
-    real *gradient;               /* packed */
+    double *losses; /* [BLOCK] */
+    real *values;   /* outputs and gradients of the layers */
+    real *gradient; /* packed */
 } worker;
 
 typedef struct program {
     const nn_call *call;
     int n_layers, n_workers;
-    int widest, slots;            /* vectors of a panel; vectors of the optimizer's state */
-    bool side_by_side;            /* one block a thread, in place of one block for the team */
+    int widest, slots; /* vectors of a panel; vectors of the optimizer's state */
+    bool side_by_side; /* one block a thread, in place of one block for the team */
     bool backward;
-    int64_t n_packed, step_cost;  /* packed length; weights that a parameter pass goes through */
+    int64_t n_packed, step_cost;    /* packed length; weights that a parameter pass goes through */
     real *theta, *gradient, *state; /* packed */
     real *transposed;
-    bool x_direct, y_direct;      /* the rows of x, y are used where they lie */
-    int stop;                     /* the team's word that the call ends here */
+    bool x_direct, y_direct; /* the rows of x, y are used where they lie */
+    int stop;                /* the team's word that the call ends here */
     void *memory;
     int threads;
-    bool packed;                  /* predict_row: theta's snapshot is in place */
-    double work_of_row;           /* multiply-adds */
+    bool packed;        /* predict_row: theta's snapshot is in place */
+    double work_of_row; /* multiply-adds */
     worker *workers;
     layer *layers;
 } program;
@@ -96,13 +96,13 @@ typedef struct share {
 
 /* One pass over parameters: where block sums go and whether the step ends here. */
 typedef struct pass {
-    int rows;            /* of the block whose products are summed */
-    bool first, last;    /* block of the step */
-    const double *rate;  /* NULL: no update */
-    const worker *from;  /* NULL: add up the partial gradients of so many workers */
+    int rows;           /* of the block whose products are summed */
+    bool first, last;   /* block of the step */
+    const double *rate; /* NULL: no update */
+    const worker *from; /* NULL: add up the partial gradients of so many workers */
     int partials;
-    real *to;            /* packed gradient */
-    int64_t done;        /* weights passed so far: the thread's part of all of them is contiguous */
+    real *to;     /* packed gradient */
+    int64_t done; /* weights passed so far: the thread's part of all of them is contiguous */
     int part, parts;
 } pass;
 

@@ -16,15 +16,18 @@
 /* lane sums of all columns j: l[j % 16] */
 #define FOR_COLUMNS(j, n) for (int j = 0; j < (n); j += LANES)
 #define LANE_SUM(l, j) l[(j) / LANES % WIDE]
-INLINE void clear(vec *l) { UNROLL for (int v = 0; v < WIDE; v++) l[v] = splat(0); }
+INLINE void clear(vec *l)
+{
+    UNROLL for (int v = 0; v < WIDE; v++)
+        l[v] = splat(0);
+}
 
 static double mse(int n, const real *z, const real *y, real *dz, real scale)
 {
     vec sum[WIDE];
     clear(sum);
     const vec factor = splat(scale * 2 / (real)n);
-    FOR_COLUMNS(j, n)
-    {
+    FOR_COLUMNS (j, n) {
         const vec e = keep(first(n - j), load(z + j) - load_first(y + j, n - j));
         LANE_SUM(sum, j) = fma_(e, e, LANE_SUM(sum, j));
         if (dz) store(dz + j, e * factor);
@@ -37,8 +40,7 @@ static double binary_cross_entropy(int n, const real *z, const real *y, real *dz
     vec sum[WIDE];
     clear(sum);
     const vec factor = splat(scale / (real)n);
-    FOR_COLUMNS(j, n)
-    {
+    FOR_COLUMNS (j, n) {
         const vec a = load(z + j), t = load_first(y + j, n - j);
         const vec value = fnma_(a, t, maximum(splat(0), a)) + vec_log1p(vec_exp(splat(0) - absolute(a)));
         LANE_SUM(sum, j) += keep(first(n - j), value);
@@ -52,12 +54,12 @@ static real exponentials(int n, const real *z, real *dz, real *total)
 {
     vec top[WIDE], sum[WIDE];
     clear(sum);
-    UNROLL for (int v = 0; v < WIDE; v++) top[v] = splat(-INFINITY);
-    FOR_COLUMNS(j, n)
-    LANE_SUM(top, j) = maximum(LANE_SUM(top, j), choose(first(n - j), load(z + j), splat(-INFINITY)));
+    UNROLL for (int v = 0; v < WIDE; v++)
+        top[v] = splat(-INFINITY);
+    FOR_COLUMNS (j, n)
+        LANE_SUM(top, j) = maximum(LANE_SUM(top, j), choose(first(n - j), load(z + j), splat(-INFINITY)));
     const real shift = maximum_16(top);
-    FOR_COLUMNS(j, n)
-    {
+    FOR_COLUMNS (j, n) {
         const vec e = keep(first(n - j), vec_exp(load(z + j) - splat(shift)));
         LANE_SUM(sum, j) += e;
         store(dz + j, e);
@@ -71,7 +73,7 @@ static double cross_entropy(int n, const real *z, int64_t label, real *dz, real 
 {
     const double top = exponentials(n, z, dz, total);
     const vec factor = splat(scale / *total);
-    FOR_COLUMNS(j, n) store(dz + j, load(dz + j) * factor);
+    FOR_COLUMNS (j, n) store(dz + j, load(dz + j) * factor);
     if ((uint64_t)label >= (uint64_t)n) return NAN;
     dz[label] -= scale;
     return top - (double)z[label];
@@ -83,15 +85,14 @@ static double soft_cross_entropy(int n, const real *z, const real *y, real *dz, 
     vec targets[WIDE], products[WIDE];
     clear(targets);
     clear(products);
-    FOR_COLUMNS(j, n)
-    {
+    FOR_COLUMNS (j, n) {
         const vec t = load_first(y + j, n - j);
         LANE_SUM(targets, j) += t;
         LANE_SUM(products, j) = fma_(t, keep(first(n - j), load(z + j)), LANE_SUM(products, j));
     }
     const real sum = sum_16(targets);
     const vec factor = splat(scale * sum / *total), minus = splat(scale);
-    FOR_COLUMNS(j, n) store(dz + j, fnma_(minus, load_first(y + j, n - j), load(dz + j) * factor));
+    FOR_COLUMNS (j, n) store(dz + j, fnma_(minus, load_first(y + j, n - j), load(dz + j) * factor));
     *mass = sum;
     return top * *mass - (double)sum_16(products);
 }
@@ -137,13 +138,14 @@ void FN(loss)(const program *p, const worker *w, int first, int end, const int64
         for (int r = first; r < end; r++) w->losses[r] *= ((const real *)c->sample_weight)[order[r]];
     if (p->backward) {
         real *dy = w->values + l->dy + first * l->row;
-        if (l->op == NN_DENSE) FN(gate)(l->activation, end - first, (int)l->row, dy, l->row, w->values + l->y + first * l->row, l->row);
+        if (l->op == NN_DENSE)
+            FN(gate)(l->activation, end - first, (int)l->row, dy, l->row, w->values + l->y + first * l->row, l->row);
     }
 }
 
 /* On dense arrays, for nnfast.ops: losses [rows], dz times scale. -1: out of memory. */
 int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
-                              const int64_t *labels)
+                          const int64_t *labels)
 {
     const int64_t width = round_up(n, 16);
     real *row = calloc(2 * width, sizeof *row), *gradient = row + width, totals[BLOCK + LANES];

@@ -63,15 +63,15 @@ typedef struct nn_call {
     const double *rates;       /* [steps][2] step size and epsilon of each step, corrections included */
     void *state;               /* [slots][n_theta] */
     int64_t n_theta;
-    void *gradient;            /* [n_theta] or NULL: receives the gradient of the one step */
-    void *outputs;             /* [n][n_out] or NULL */
+    void *gradient; /* [n_theta] or NULL: receives the gradient of the one step */
+    void *outputs;  /* [n][n_out] or NULL */
     int64_t threads;
-    double serial_below;       /* FLOP a thread must have before one more thread is used */
-    void *program;             /* from prepare() to release(): everything the steps need, allocated once */
+    double serial_below; /* FLOP a thread must have before one more thread is used */
+    void *program;       /* from prepare() to release(): everything the steps need, allocated once */
     /* the cursor: where the run stands */
     int64_t step, block;
-    int64_t rows_done;         /* rows whose loss is in loss_sum */
-    double loss_sum;           /* of weight * row loss, in row order */
+    int64_t rows_done; /* rows whose loss is in loss_sum */
+    double loss_sum;   /* of weight * row loss, in row order */
 } nn_call;
 
 /* The strides of one register tile (tile.h has the formula).
@@ -108,8 +108,7 @@ typedef struct nn_table {
     /* for tests and benchmarks */
     void (*function)(int64_t name, int64_t n, void *y, const void *x); /* enum nn_function */
     void (*panel)(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *bias, const nn_tile *t);
-    void (*outer)(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *updated,
-                  const nn_tile *t);
+    void (*outer)(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *updated, const nn_tile *t);
     double (*peak)(double seconds); /* FMA probe: FLOP/s of this core */
 } nn_table;
 

@@ -30,16 +30,29 @@ static void add_rows(program *p)
         const int input = r->inputs[0] == 0 ? -1 : producer(p, r->inputs[0]);
         if (r->op == NN_DENSE) {
             const bool softmax = a[NN_DENSE_ACTIVATION] == NN_SOFTMAX;
-            add_layer(p, (layer){.op = NN_DENSE, .activation = softmax ? NN_IDENTITY : (int)a[NN_DENSE_ACTIVATION],
-                                 .n_in = (int)a[NN_N_IN], .n_out = (int)a[NN_N_OUT], .use_bias = a[NN_USE_BIAS] != 0,
-                                 .trainable = a[NN_TRAINABLE] != 0, .input = input, .theta = r->theta,
+            add_layer(p, (layer){.op = NN_DENSE,
+                                 .activation = softmax ? NN_IDENTITY : (int)a[NN_DENSE_ACTIVATION],
+                                 .n_in = (int)a[NN_N_IN],
+                                 .n_out = (int)a[NN_N_OUT],
+                                 .use_bias = a[NN_USE_BIAS] != 0,
+                                 .trainable = a[NN_TRAINABLE] != 0,
+                                 .input = input,
+                                 .theta = r->theta,
                                  .output = softmax ? -1 : r->output});
             if (softmax)
-                add_layer(p, (layer){.op = NN_ACTIVATION, .activation = NN_SOFTMAX, .n_in = (int)a[NN_N_OUT],
-                                     .n_out = (int)a[NN_N_OUT], .input = p->n_layers - 1, .output = r->output});
+                add_layer(p, (layer){.op = NN_ACTIVATION,
+                                     .activation = NN_SOFTMAX,
+                                     .n_in = (int)a[NN_N_OUT],
+                                     .n_out = (int)a[NN_N_OUT],
+                                     .input = p->n_layers - 1,
+                                     .output = r->output});
         } else
-            add_layer(p, (layer){.op = NN_ACTIVATION, .activation = (int)a[NN_ACTIVATION_NAME], .n_in = (int)a[NN_N],
-                                 .n_out = (int)a[NN_N], .input = input, .output = r->output});
+            add_layer(p, (layer){.op = NN_ACTIVATION,
+                                 .activation = (int)a[NN_ACTIVATION_NAME],
+                                 .n_in = (int)a[NN_N],
+                                 .n_out = (int)a[NN_N],
+                                 .input = input,
+                                 .output = r->output});
     }
 }
 

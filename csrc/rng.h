@@ -1,5 +1,5 @@
-/* rng.h: Philox4x64-10, a counter-based generator (Salmon et al., SC 2011): block i of the stream of a key is a function of
- * both. The stream is that of numpy.random.Philox(key=[seed, purpose], counter=[0, 0, step, 0]). */
+/* rng.h: Philox4x64-10, a counter-based generator (Salmon et al., SC 2011): block i of the stream of a key is a
+ * function of both. The stream is that of numpy.random.Philox(key=[seed, purpose], counter=[0, 0, step, 0]). */
 #ifndef NN_RNG_H
 #define NN_RNG_H
 

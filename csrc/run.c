@@ -1,9 +1,9 @@
 /* run.c: walks the stages of a plan: many minibatches a call, in one parallel region.
  *
- * A step is its blocks of 256 rows, in order. A block goes forward through all layers, through the loss and back while its
- * activations are in L2; then comes the parameter pass. A team works on one block, its rows (or, when they are few, the
- * panels of each layer) shared out; or, when the net is small and the blocks are many, on a block each, and adds up the
- * partial gradients in the order of the blocks. Neither changes a sum. Barriers part the phases:
+ * A step is its blocks of 256 rows, in order. A block goes forward through all layers, through the loss and back while
+ * its activations are in L2; then comes the parameter pass. A team works on one block, its rows (or, when they are few,
+ * the panels of each layer) shared out; or, when the net is small and the blocks are many, on a block each, and adds up
+ * the partial gradients in the order of the blocks. Neither changes a sum. Barriers part the phases:
  *
  *     gather, forward, loss, backward | barrier | sum the losses, parameter pass, cursor | barrier
  */
@@ -53,8 +53,8 @@ static void convert(real *to, const nn_source *s, int64_t row, int64_t n)
 }
 
 /* order: the rows of the block. Rows lie at random, so their cache misses would cost a tenth of a step: the rows after
- * these, as far as there are `left`, are named here, their targets fetched now, and X's lines during the dW of the first
- * layer (tile.h). */
+ * these, as far as there are `left`, are named here, their targets fetched now, and X's lines during the dW of the
+ * first layer (tile.h). */
 static void gather(const program *p, const worker *w, const int64_t *order, int first, int end, int rows, int64_t left)
 {
     const nn_call *c = p->call;
@@ -159,8 +159,7 @@ static void go_on(call_run *run, int64_t rows, int64_t blocks, int64_t blocks_of
 {
     nn_call *c = run->c;
     program *p = run->p;
-    for (int64_t r = 0; r < rows && c->loss != NN_NO_LOSS; r++)
-        c->loss_sum += p->workers[r / BLOCK].losses[r % BLOCK];
+    for (int64_t r = 0; r < rows && c->loss != NN_NO_LOSS; r++) c->loss_sum += p->workers[r / BLOCK].losses[r % BLOCK];
     c->rows_done += rows;
     c->block += blocks;
     if (c->block >= blocks_of_step) {
@@ -274,14 +273,14 @@ static void backward_work(void *argument, const nn_team *team)
         }
         if (s.end > s.first) {
             FN(gate)(l->activation, s.end - s.first, (int)l->row, w->values + l->dy + s.first * l->row, l->row,
-                     w->values + l->y + s.first * l->row, l->row);
+                 w->values + l->y + s.first * l->row, l->row);
             if (run->dx) FN(dense_backward)(p, l, w, s);
         }
         for (int r = s.first; r < s.end && run->dx; r++)
             memcpy(run->dx + (first + r) * c->n_in, w->values + from->dy + r * from->row, c->n_in * sizeof(real));
         nn_barrier(team);
-        pass u = {.rows = rows, .first = first == 0, .from = w, .to = p->gradient, .part = team->index,
-                  .parts = team->size};
+        pass u = {
+            .rows = rows, .first = first == 0, .from = w, .to = p->gradient, .part = team->index, .parts = team->size};
         FN(dense_update)(p, l, &u);
         nn_barrier(team);
     }

@@ -116,17 +116,7 @@ INLINE vec minimum(vec a, vec b) { return choose(greater(b, a), a, b); }
 #endif
 INLINE mask first(int n)
 {
-    static const lane ones[2 * LANES] = {
-#if NN_DOUBLE && defined(__AVX2__)
-        -1, -1, -1, -1,
-#elif NN_DOUBLE
-        -1, -1,
-#elif defined(__AVX2__)
-        -1, -1, -1, -1, -1, -1, -1, -1,
-#else
-        -1, -1, -1, -1,
-#endif
-    };
+    static const lane ones[2 * LANES] = {[0 ... LANES - 1] = -1};
     mask m;
     memcpy(&m, ones + (n >= LANES ? 0 : LANES - n), sizeof m);
     return m;
@@ -175,8 +165,8 @@ enum { WIDE = 16 / LANES };
 #define FOLD_16(name, combine)                                                                                         \
     INLINE real name(vec *l)                                                                                           \
     {                                                                                                                  \
-        UNROLL for (int half = WIDE / 2; half; half /= 2) UNROLL for (int i = 0; i < half; i++)                        \
-            l[i] = combine(l[i], l[i + half]);                                                                         \
+        UNROLL for (int half = WIDE / 2; half; half /= 2) UNROLL                                                       \
+            for (int i = 0; i < half; i++) l[i] = combine(l[i], l[i + half]);                                          \
         vec v = l[0];                                                                                                  \
         if (LANES > 8) v = combine(v, PARTNERS(v, LANES > 8 ? 8 : 1));                                                 \
         if (LANES > 4) v = combine(v, PARTNERS(v, LANES > 4 ? 4 : 1));                                                 \
@@ -192,20 +182,22 @@ FOLD_16(maximum_16, maximum)
 INLINE void transpose(const real *src, ptrdiff_t src_row, real *dst, ptrdiff_t dst_row)
 {
     vec r[LANES];
-    UNROLL for (int i = 0; i < LANES; i++) r[i] = load(src + i * src_row);
+    UNROLL for (int i = 0; i < LANES; i++)
+        r[i] = load(src + i * src_row);
 #define EXCHANGE(d)                                                                                                    \
-    UNROLL for (int i = 0; i < LANES; i++) if (!(i & (d)))                                                             \
-    {                                                                                                                  \
-        vec a = r[i], b = r[(i + (d)) % LANES];                                                                        \
-        r[i] = SHUFFLE(a, b, EACH_LANE(LOWER_, d));                                                                    \
-        r[(i + (d)) % LANES] = SHUFFLE(a, b, EACH_LANE(UPPER_, d));                                                    \
-    }
+    UNROLL for (int i = 0; i < LANES; i++)                                                                             \
+        if (!(i & (d))) {                                                                                              \
+            vec a = r[i], b = r[(i + (d)) % LANES];                                                                    \
+            r[i] = SHUFFLE(a, b, EACH_LANE(LOWER_, d));                                                                \
+            r[(i + (d)) % LANES] = SHUFFLE(a, b, EACH_LANE(UPPER_, d));                                                \
+        }
     if (LANES > 1) EXCHANGE(1)
     if (LANES > 2) EXCHANGE(2 % LANES)
     if (LANES > 4) EXCHANGE(4 % LANES)
     if (LANES > 8) EXCHANGE(8 % LANES)
 #undef EXCHANGE
-    UNROLL for (int i = 0; i < LANES; i++) store(dst + i * dst_row, r[i]);
+    UNROLL for (int i = 0; i < LANES; i++)
+        store(dst + i * dst_row, r[i]);
 }
 
 /* Flush-to-zero and denormals-are-zero are part of the definition of every kernel: on inside, restored after. */

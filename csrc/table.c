@@ -9,7 +9,7 @@ int FN(dense_backward_array)(nn_call *c, const nn_source *y, void *dx, void *db)
 void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
 void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
 int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
-                              const int64_t *labels);
+                          const int64_t *labels);
 void FN(sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
 void FN(function_array)(int64_t name, int64_t n, void *y, const void *x);
 
@@ -30,19 +30,22 @@ static double peak(double seconds)
 {
     enum { CHAINS = 10, ROUNDS = 4096 };
     vec a[CHAINS];
-    UNROLL for (int i = 0; i < CHAINS; i++) a[i] = splat((real)i);
+    UNROLL for (int i = 0; i < CHAINS; i++)
+        a[i] = splat((real)i);
     __asm__ volatile("" : "+m"(a)); /* values that no compiler can know */
     const vec b = splat((real)0.999), c = splat((real)0.001);
     struct timespec start, end;
     double elapsed, rounds = 0;
     clock_gettime(CLOCK_MONOTONIC, &start);
     do {
-        for (int r = 0; r < ROUNDS; r++) UNROLL for (int i = 0; i < CHAINS; i++) a[i] = fma_(a[i], b, c);
+        for (int r = 0; r < ROUNDS; r++) UNROLL
+            for (int i = 0; i < CHAINS; i++) a[i] = fma_(a[i], b, c);
         rounds += ROUNDS;
         clock_gettime(CLOCK_MONOTONIC, &end);
         elapsed = (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
     } while (elapsed < seconds);
-    UNROLL for (int i = 1; i < CHAINS; i++) a[0] += a[i];
+    UNROLL for (int i = 1; i < CHAINS; i++)
+        a[0] += a[i];
     __asm__ volatile("" ::"m"(a[0]));
     return rounds * CHAINS * LANES * 2 / elapsed;
 }

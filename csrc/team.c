@@ -50,7 +50,7 @@ void nn_barrier(const nn_team *team)
 
 /* ---- fork ---- */
 static int (*pause_pool)(int);
-static bool forked;       /* in a child, without pause_pool: stay on one thread */
+static bool forked;      /* in a child, without pause_pool: stay on one thread */
 static atomic_int forks; /* pools from before the last one are gone */
 
 static void before_fork(void)
@@ -70,7 +70,8 @@ __attribute__((constructor)) static void watch_forks(void)
 /* ---- threads that may not be had ---- */
 static void *wait_for(void *go)
 {
-    while (sem_wait(go)) {}
+    while (sem_wait(go)) {
+    }
     return NULL;
 }
 

@@ -1,13 +1,15 @@
 /* tile.c: the register tile in its shapes (tile.h has the formula).
  *
- * acc[row][vector] lives in registers over the whole chain: loops over rows and vectors are unrolled with literal bounds,
- * k runs innermost in time. A panel loads `vectors` of w and one splat of x a row for rows * vectors FMAs: from 8 sums on
- * that is one FMA a cycle. General registers run out before vector ones, so a panel addresses its rows in threes from one
- * base, and every stride that can be literal is.
+ * acc[row][vector] lives in registers over the whole chain: loops over rows and vectors are unrolled with literal
+ * bounds, k runs innermost in time. A panel loads `vectors` of w and one splat of x a row for rows * vectors FMAs: from
+ * 8 sums on that is one FMA a cycle. General registers run out before vector ones, so a panel addresses its rows in
+ * threes from one base, and every stride that can be literal is.
  */
 #include "tile.h"
 
-#define EACH(m, v) UNROLL for (int m = 0; m < MR; m++) UNROLL for (int v = 0; v < NV; v++)
+#define EACH(m, v)                                                                                                     \
+    UNROLL for (int m = 0; m < MR; m++) UNROLL                                                                         \
+        for (int v = 0; v < NV; v++)
 /* Keeps the compiler from spreading an address over several registers, or deriving one base from another. */
 #define OPAQUE(p) __asm__("" : "+r"(p))
 
@@ -17,54 +19,58 @@ INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, 
     vec acc[MAX_ROWS][MAX_VECTORS];
     const ptrdiff_t y_row = t->y_row, x_row = t->x_row;
     if (t->start == START_BIAS)
-        EACH(m, v) acc[m][v] = load(bias + v * LANES);
+        EACH (m, v) acc[m][v] = load(bias + v * LANES);
     else if (t->start == START_OUTPUT)
-        EACH(m, v) acc[m][v] = load(y + m * y_row + v * LANES);
+        EACH (m, v) acc[m][v] = load(y + m * y_row + v * LANES);
     else
-        EACH(m, v) acc[m][v] = splat(0);
+        EACH (m, v) acc[m][v] = splat(0);
 
     if (pointers) {
         const real *row[MAX_ROWS];
-        UNROLL for (int m = 0; m < MR; m++) row[m] = x.pointers[m] + x.offset;
+        UNROLL for (int m = 0; m < MR; m++)
+            row[m] = x.pointers[m] + x.offset;
         for (int64_t k = 0; k < t->seg; k++, w += NV * LANES) {
             vec b[MAX_VECTORS];
-            UNROLL for (int v = 0; v < NV; v++) b[v] = load(w + v * LANES);
-            UNROLL for (int m = 0; m < MR; m++)
-            {
+            UNROLL for (int v = 0; v < NV; v++)
+                b[v] = load(w + v * LANES);
+            UNROLL for (int m = 0; m < MR; m++) {
                 const vec a = splat(row[m][k]);
-                UNROLL for (int v = 0; v < NV; v++) acc[m][v] = fma_(a, b[v], acc[m][v]);
+                UNROLL for (int v = 0; v < NV; v++)
+                    acc[m][v] = fma_(a, b[v], acc[m][v]);
             }
         }
     } else {
         const real *start = x.base + x.offset;
         const real *base[4] = {start, start + 3 * x_row, start + 6 * x_row, start + 9 * x_row};
         const ptrdiff_t x_next = t->x_seg - t->seg, w_next = t->w_seg - t->seg * NV * LANES;
-        UNROLL for (int i = 0; i < 4; i++) OPAQUE(base[i]);
+        UNROLL for (int i = 0; i < 4; i++)
+            OPAQUE(base[i]);
         for (int64_t s = 0; s < t->segs; s++, w += w_next) {
             for (int64_t j = t->seg; j > 0; j--, w += NV * LANES) {
                 vec b[MAX_VECTORS];
-                UNROLL for (int v = 0; v < NV; v++) b[v] = load(w + v * LANES);
-                UNROLL for (int m = 0; m < MR; m++)
-                {
+                UNROLL for (int v = 0; v < NV; v++)
+                    b[v] = load(w + v * LANES);
+                UNROLL for (int m = 0; m < MR; m++) {
                     const vec a = splat(base[m / 3][m % 3 * x_row]);
-                    UNROLL for (int v = 0; v < NV; v++) acc[m][v] = fma_(a, b[v], acc[m][v]);
+                    UNROLL for (int v = 0; v < NV; v++)
+                        acc[m][v] = fma_(a, b[v], acc[m][v]);
                 }
-                UNROLL for (int i = 0; i < 4; i++)
-                {
+                UNROLL for (int i = 0; i < 4; i++) {
                     base[i]++;
                     OPAQUE(base[i]);
                 }
             }
-            UNROLL for (int i = 0; i < 4; i++) base[i] += x_next;
+            UNROLL for (int i = 0; i < 4; i++)
+                base[i] += x_next;
         }
     }
 
     if (t->end == END_ADD || t->end == END_ADD_RELU)
-        EACH(m, v) acc[m][v] = load(y + m * y_row + v * LANES) + acc[m][v];
+        EACH (m, v) acc[m][v] = load(y + m * y_row + v * LANES) + acc[m][v];
     if (t->end == END_RELU || t->end == END_ADD_RELU)
-        EACH(m, v) store(y + m * y_row + v * LANES, maximum(splat(0), acc[m][v]));
+        EACH (m, v) store(y + m * y_row + v * LANES, maximum(splat(0), acc[m][v]));
     else
-        EACH(m, v) store(y + m * y_row + v * LANES, acc[m][v]);
+        EACH (m, v) store(y + m * y_row + v * LANES, acc[m][v]);
 }
 
 INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, nn_rows x, const real *w, real *updated,
@@ -72,7 +78,7 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
 {
     vec acc[MAX_ROWS][MAX_VECTORS];
     const ptrdiff_t y_row = t->y_row, x_k = t->x_k, w_k = t->w_k;
-    EACH(m, v) acc[m][v] = splat(0);
+    EACH (m, v) acc[m][v] = splat(0);
     for (int64_t s = 0; s < t->segs; s++) {
         const real *xs = x.base + x.offset + s * t->x_seg, *ws = w + s * t->w_seg;
         for (int64_t j = 0; j < t->seg; j++, xs += x_k, ws += w_k) {
@@ -80,34 +86,44 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
             OPAQUE(row);
             if (pointers && x.next) __builtin_prefetch(x.next[j] + x.offset);
             vec b[MAX_VECTORS];
-            UNROLL for (int v = 0; v < NV; v++) b[v] = load(ws + v * LANES);
-            UNROLL for (int m = 0; m < MR; m++)
-            {
+            UNROLL for (int v = 0; v < NV; v++)
+                b[v] = load(ws + v * LANES);
+            UNROLL for (int m = 0; m < MR; m++) {
                 const vec a = splat(row[m]);
-                UNROLL for (int v = 0; v < NV; v++) acc[m][v] = fma_(a, b[v], acc[m][v]);
+                UNROLL for (int v = 0; v < NV; v++)
+                    acc[m][v] = fma_(a, b[v], acc[m][v]);
             }
         }
     }
     if (t->end == END_ADD || t->end == END_ADD_UPDATE)
-        EACH(m, v) acc[m][v] = load(y + m * y_row + v * LANES) + acc[m][v];
+        EACH (m, v) acc[m][v] = load(y + m * y_row + v * LANES) + acc[m][v];
     if (t->end == END_UPDATE || t->end == END_ADD_UPDATE) {
         const vec rate = splat((real)t->rate);
-        EACH(m, v) store(updated + m * y_row + v * LANES, fnma_(rate, acc[m][v], load(updated + m * y_row + v * LANES)));
+        EACH (m, v)
+            store(updated + m * y_row + v * LANES, fnma_(rate, acc[m][v], load(updated + m * y_row + v * LANES)));
     } else
-        EACH(m, v) store(y + m * y_row + v * LANES, acc[m][v]);
+        EACH (m, v) store(y + m * y_row + v * LANES, acc[m][v]);
 }
 
 /* One function for each form, width and way to x. Rows are cut evenly: 20 become 10 + 10, not 12 + 8. */
 #define CASE(M, FORM, NV, POINTERS)                                                                                    \
-    case M:                                                                                                            \
-        FORM##_tile(M, NV, POINTERS, y, x, w, other, t);                                                               \
-        break;
-#define UP_TO_3(...) CASE(1, __VA_ARGS__) CASE(2, __VA_ARGS__) CASE(3, __VA_ARGS__)
-#define UP_TO_6(...) UP_TO_3(__VA_ARGS__) CASE(4, __VA_ARGS__) CASE(5, __VA_ARGS__) CASE(6, __VA_ARGS__)
+    case M: FORM##_tile(M, NV, POINTERS, y, x, w, other, t); break;
+#define UP_TO_3(...)                                                                                                   \
+    CASE(1, __VA_ARGS__)                                                                                               \
+    CASE(2, __VA_ARGS__)                                                                                               \
+    CASE(3, __VA_ARGS__)
+#define UP_TO_6(...)                                                                                                   \
+    UP_TO_3(__VA_ARGS__) CASE(4, __VA_ARGS__)                                                                          \
+    CASE(5, __VA_ARGS__)                                                                                               \
+    CASE(6, __VA_ARGS__)
 #define UP_TO_12(...)                                                                                                  \
     UP_TO_6(__VA_ARGS__)                                                                                               \
-    CASE(7, __VA_ARGS__) CASE(8, __VA_ARGS__) CASE(9, __VA_ARGS__)                                                     \
-    CASE(10, __VA_ARGS__) CASE(11, __VA_ARGS__) CASE(12, __VA_ARGS__)
+    CASE(7, __VA_ARGS__)                                                                                               \
+    CASE(8, __VA_ARGS__)                                                                                               \
+    CASE(9, __VA_ARGS__)                                                                                               \
+    CASE(10, __VA_ARGS__)                                                                                              \
+    CASE(11, __VA_ARGS__)                                                                                              \
+    CASE(12, __VA_ARGS__)
 #if defined(__AVX512F__) || !defined(X86)
 #define CASES_1 UP_TO_12
 #define CASES_2 UP_TO_12
@@ -124,16 +140,13 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
 #define LINKAGE static __attribute__((noinline))
 #endif
 #define SHAPE(NAME, FORM, NV, POINTERS)                                                                                \
-    LINKAGE void NAME(int rows, real *y, nn_rows x, const real *w, real *other,               \
-                                               const nn_tile *t)                                                       \
+    LINKAGE void NAME(int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t)                      \
     {                                                                                                                  \
         const int tiles = (rows + ROWS_##NV - 1) / ROWS_##NV, low = rows / tiles, taller = rows % tiles;               \
         for (int i = 0; i < tiles; i++) {                                                                              \
             const int height = low + (i < taller);                                                                     \
             switch (height) {                                                                                          \
-                CASES_##NV(FORM, NV, POINTERS)                                                                         \
-            default:                                                                                                   \
-                __builtin_trap();                                                                                      \
+                CASES_##NV(FORM, NV, POINTERS) default : __builtin_trap();                                             \
             }                                                                                                          \
             y += height * t->y_row;                                                                                    \
             FORM##_NEXT(POINTERS)                                                                                      \
@@ -169,7 +182,7 @@ SHAPE(outer_rows_4, outer, 4, 1)
 
 typedef void shape_fn(int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
 #ifdef AVX512_VECTORS
-extern shape_fn FN(panel_half), FN(panel_half_rows), FN(outer_half), FN(outer_half_rows);
+extern shape_fn FN( panel_half), FN( panel_half_rows), FN( outer_half), FN( outer_half_rows);
 #define HALF(name) FN(name)
 #else
 #define HALF(name) NULL

@@ -1,8 +1,8 @@
 /* vecmath.h: exp, log, log1p, tanh and sigmoid of a vector, as fixed sequences of FMAs.
  *
  * Arguments are reduced by a rounded multiple of ln 2 in two words; what remains is a polynomial (float: Chebyshev
- * interpolation over the reduced range; double: Taylor). Errors over all floats are in docs/guarantees.md: at most 2 ULP
- * in float, 3 in double. NaN goes through; subnormals count as zero, as everywhere (flush_denormals).
+ * interpolation over the reduced range; double: Taylor). Errors over all floats are in docs/guarantees.md: at most 2
+ * ULP in float, 3 in double. NaN goes through; subnormals count as zero, as everywhere (flush_denormals).
  */
 #ifndef NN_VECMATH_H
 #define NN_VECMATH_H
@@ -36,7 +36,8 @@ INLINE vec power_of_2(ivec n) { return (vec)((n + isplat(EXPONENT_BIAS)) << MANT
 INLINE vec polynomial(vec x, const double *c, const int terms)
 {
     vec p = C(c[terms - 1]);
-    UNROLL for (int i = terms - 2; i >= 0; i--) p = fma_(p, x, C(c[i]));
+    UNROLL for (int i = terms - 2; i >= 0; i--)
+        p = fma_(p, x, C(c[i]));
     return p;
 }
 
@@ -44,7 +45,7 @@ INLINE vec polynomial(vec x, const double *c, const int terms)
 INLINE vec reduce_exp(vec x, ivec *n, vec *r)
 {
 #if NN_DOUBLE
-    static const double q[] = {1. / 2,      1. / 6,       1. / 24,       1. / 120,       1. / 720,       1. / 5040,
+    static const double q[] = {1. / 2,     1. / 6,      1. / 24,      1. / 120,      1. / 720,       1. / 5040,
                                1. / 40320, 1. / 362880, 1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800};
 #else
     static const double q[] = {0x1p-1, 0x1.5554dep-3, 0x1.55551ap-5, 0x1.120b62p-7, 0x1.6d10fcp-10};
@@ -80,11 +81,12 @@ INLINE vec vec_sigmoid(vec x)
     return fma_((fnma_(y, d, top) + top_low) - y * d_low, inverse, y);
 }
 
-/* sign(x) t / (t + 2), t = e^(2|x|) - 1 = 2^n (e^2r - 1) + (2^n - 1), |r| <= ln 2 / 4; the rounding of t + 2 put back. */
+/* sign(x) t / (t + 2), t = e^(2|x|) - 1 = 2^n (e^2r - 1) + (2^n - 1), |r| <= ln 2 / 4; the rounding of t + 2 put back.
+ */
 INLINE vec vec_tanh(vec x)
 {
 #if NN_DOUBLE
-    static const double c[] = {2,         4. / 3,      2. / 3,        4. / 15,      4. / 45,        8. / 315,
+    static const double c[] = {2,        4. / 3,    2. / 3,     4. / 15,     4. / 45,     8. / 315,
                                2. / 315, 4. / 2835, 4. / 14175, 8. / 155925, 4. / 467775, 8. / 6081075};
     const double large = 19.1;
 #else
@@ -101,10 +103,12 @@ INLINE vec vec_tanh(vec x)
     return with_sign(fnma_(y * lost, fnma_(y, C(0.5), C(0.5)), y), x);
 }
 
-/* k ln 2 + log(1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1]: with s = f / (2 + f), log(1 + f) = f - f^2/2 + s (f^2/2 + R). */
+/* k ln 2 + log(1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1]: with s = f / (2 + f), log(1 + f) = f - f^2/2 + s (f^2/2 + R).
+ */
 INLINE vec log_of_parts(vec k, vec f)
 {
-    static const double c[] = {2. / 3, 2. / 5, 2. / 7, 2. / 9, 2. / 11, 2. / 13, 2. / 15, 2. / 17, 2. / 19, 2. / 21, 2. / 23};
+    static const double c[] = {2. / 3,  2. / 5,  2. / 7,  2. / 9,  2. / 11, 2. / 13,
+                               2. / 15, 2. / 17, 2. / 19, 2. / 21, 2. / 23};
     const int terms = NN_DOUBLE ? 11 : 5;
     const vec s = f / (C(2) + f), z = s * s, half = C(0.5) * f * f;
     const vec rest = fma_(s, fma_(z, polynomial(z, c, terms), half), k * C(LN2_LOW));

@@ -14,7 +14,7 @@ from cases import CASES, EPS, Case, each_dtype, finish
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnfast import Dense, activations
+from nnfast import Dense
 
 
 def covered(case: Case) -> bool:
@@ -35,29 +35,32 @@ LONG = (
 )
 
 
-def functions(native: Any, isa: str) -> dict[str, Any]:
+def functions(machine: Any) -> dict[str, Any]:
     """Return tanh, exp and log of the kernels."""
+    from nnfast import _native
 
-    def of(kernel: Any, name: int, rows: bool = False) -> Any:
+    def tanh(x: Any) -> Any:
+        y = np.empty_like(x)
+        machine.activation(np.ascontiguousarray(x), "tanh", y, 1)
+        return y
+
+    def function(name: int) -> Any:
         def f(x: Any) -> Any:
-            x = np.ascontiguousarray(x)
             y = np.empty_like(x)
-            kernel(isa, x.dtype == np.float64, name, *((1, x.size) if rows else ()), y, x)
+            x = np.ascontiguousarray(x)
+            _native.function(machine.isa, x.dtype == np.float64, name, y, x)
             return y
 
         return f
 
-    tanh = of(native.activation, activations.NAMES.index("tanh"), rows=True)
-    return {"tanh": tanh, "exp": of(native.function, 0), "log": of(native.function, 1)}
+    return {"tanh": tanh, "exp": function(0), "log": function(1)}
 
 
 @each_dtype
 @pytest.mark.parametrize("case", [*COVERED, *LONG], ids=lambda case: case.name)
 def test_training(fma_machine: Any, case: Case, dtype: str) -> None:
-    from nnfast import _native
-
     job = case.job(dtype, steps=2)
-    theta, state, loss = oracle.train(job, **functions(_native, fma_machine.isa))
+    theta, state, loss = oracle.train(job, **functions(fma_machine))
     run = fma_machine.run(job)
     finish(run)
     assert run.loss == loss
