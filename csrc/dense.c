@@ -14,7 +14,7 @@ enum { CHUNK = 48 * 64 * 3 }; /* weights a unit of work: half an L1, in whole ve
 
 static nn_rows input_rows(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
 {
-    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset, NULL};
+    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset, w->x + first};
     const layer *from = p->layers + l->input;
     return (nn_rows){w->values + from->y + first * from->row, NULL, offset, NULL};
 }
@@ -177,7 +177,7 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
                            .end = fused ? (s->first ? END_UPDATE : END_ADD_UPDATE) : (s->first ? END_STORE : END_ADD),
                            .rate = last ? s->rate[0] : 0};
         nn_rows x = bias ? (nn_rows){&one, NULL, 0, NULL} : input_rows(p, l, w, 0, first);
-        if (x.pointers && q.column == 0) x.next = w->next;
+        if (x.pointers && w->next && q.column == 0) x.next = w->next;
         FN(outer)(width, height, s->to + offset, x, w->values + l->dy + q.column, p->theta + offset, &t);
     } else
         add_partials(p, s, offset, (int64_t)height * width);

@@ -84,7 +84,7 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
         for (int64_t j = 0; j < t->seg; j++, xs += x_k, ws += w_k) {
             const real *row = pointers ? x.pointers[j] + x.offset : xs;
             OPAQUE(row);
-            if (pointers && x.next) __builtin_prefetch(x.next[j] + x.offset);
+            if (pointers) __builtin_prefetch(x.next[j] + x.offset);
             vec b[MAX_VECTORS];
             UNROLL for (int v = 0; v < NV; v++)
                 b[v] = load(ws + v * LANES);

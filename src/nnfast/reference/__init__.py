@@ -39,12 +39,14 @@ class ReferenceBackend:
 
         return one
 
+    @np.errstate(all="ignore")
     def dense_forward(
         self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
     ) -> None:
         """Write activation(x @ w + b) to `out`."""
         out[...] = dense.dense_forward(x.astype(w.dtype), w, b, activation)
 
+    @np.errstate(all="ignore")
     def dense_backward(
         self,
         x: Array,
@@ -63,14 +65,17 @@ class ReferenceBackend:
         if dx is not None and found is not None:
             dx[...] = found
 
+    @np.errstate(all="ignore")
     def activation(self, z: Array, name: str, out: Array, threads: int) -> None:
         """Write f(z) to `out`."""
         out[...] = activations.activation(z, name)
 
+    @np.errstate(all="ignore")
     def activation_grad(self, y: Array, dy: Array, name: str, out: Array, threads: int) -> None:
         """Write the gradient of z to `out`."""
         out[...] = activations.activation_grad(y, dy, name)
 
+    @np.errstate(all="ignore")
     def softmax_cross_entropy(
         self, z: Array, labels: NDArray[np.int64], dz: Array, threads: int
     ) -> NDArray[np.float64]:
@@ -79,6 +84,7 @@ class ReferenceBackend:
         dz[...] = gradient / len(z)
         return values
 
+    @np.errstate(all="ignore")
     def sgd_update(self, theta: Array, gradient: Array, lr: float, threads: int) -> None:
         """Theta -= lr * gradient, in place."""
         theta -= theta.dtype.type(lr) * gradient
