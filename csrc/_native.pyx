@@ -265,9 +265,10 @@ cdef class Predictor:
         return y
 
     def refusal(self, name, array, size):
+        came = f"{array.dtype} of shape {array.shape}" if hasattr(array, "dtype") else type(array).__name__
         return ValueError(
             f"expected {name} as a contiguous {self.template.dtype.name} array of {size} elements, "
-            f"got {array.dtype.name} of shape {array.shape}; convert it once with "
+            f"got {came}; convert it once with "
             f"numpy.ascontiguousarray({name}, dtype={self.template.dtype.name!r})"
         )
 

@@ -48,7 +48,7 @@ NAN[7] = np.nan
 BAD: dict[str, tuple[Any, str]] = {
     # X
     "X of one axis": (lambda: network().fit(X[0], LABELS), r"X: expected \(samples, features\), got shape \(5,\).*X\[None"),
-    "X a number": (lambda: network().predict(3), r"before|X: expected"),
+    "X a number": (lambda: network().predict(3), r"expected a built one"),
     "X empty": (lambda: network().fit(X[:0], LABELS[:0]), r"X: expected at least one sample, got shape \(0, 5\)"),
     "X without features": (lambda: network().fit(X[:, :0], LABELS), r"X: expected at least one sample, got shape \(60, 0\)"),
     "X of another width": (lambda: built().predict(X[:, :4]), r"X: expected shape \(n, 5\).*got \(60, 4\); reshape"),
@@ -364,10 +364,16 @@ def test_a_loss_that_is_not_finite_restores_the_start_of_the_epoch(where: str, o
         x[40, 2] = np.nan
         words = r"epoch 1, step 3 of 4.*theta is as it was.*look for NaN in X"
     else:
-        optimizer, words = nn.SGD(lr=1e38), r"epoch 1, step \d of 4.*smaller learning rate"
-        state = None
+        # a linear network, where no unit dies or saturates
+        optimizer = nn.SGD(lr=1e15) if optimizer == "sgd" else nn.Adam(lr=1e25)
+        words, state, x = r"epoch 1, step \d of 4.*smaller learning rate", None, 10 * X
+        net = nn.Sequential([nn.Dense(7), nn.Dense(3)], seed=0).build(5)
+        before = net.theta.copy()
+    y = LABELS if where == "X" else np.eye(3)[LABELS]
     with pytest.warns(nn.NonFiniteLossWarning, match=words) as seen:
-        history = net.fit(x, LABELS, optimizer=optimizer, epochs=5, batch_size=16, shuffle=False)
+        history = net.fit(
+            x, y, loss=None if where == "X" else "mse", optimizer=optimizer, epochs=5, batch_size=16, shuffle=False
+        )
     assert seen[0].filename == __file__
     assert (net.theta == before).all()
     assert history.epoch == []
@@ -658,25 +664,20 @@ def test_an_exception_in_a_callback_ends_training_in_order() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal")
 @pytest.mark.parametrize(
-    ("terminal", "verbose", "variable", "shown"),
+    ("terminal", "verbose", "shown"),
     [
-        (True, "auto", None, True),
-        (True, 1, None, True),
-        (True, 0, None, False),
-        (True, "auto", "0", False),
-        (True, 1, "0", True),
-        (False, "auto", None, False),
-        (False, 1, None, False),
+        (True, "auto", True),
+        (True, 1, True),
+        (True, 0, False),
+        (False, "auto", False),
+        (False, 1, False),
     ],
 )
 def test_the_bar_is_for_terminals(
-    terminal: bool, verbose: Any, variable: str | None, shown: bool, monkeypatch: pytest.MonkeyPatch
+    terminal: bool, verbose: Any, shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pty
 
-    monkeypatch.delenv("NNFAST_VERBOSE", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("NNFAST_VERBOSE", variable)
     theirs, ours = pty.openpty() if terminal else os.pipe()
     with open(ours, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
@@ -684,13 +685,14 @@ def test_the_bar_is_for_terminals(
         monkeypatch.undo()
         stream.write("end")
         stream.flush()
-        said = os.read(theirs, 1 << 16).decode()
+        said = ""
+        while not said.endswith("end"):
+            said += os.read(theirs, 1 << 16).decode()
     os.close(theirs)
     bar = "[" + "=" * 24 + "] 4/4"
     assert (bar in said) == shown
     assert said.count("\n") == (2 if shown else 0)
     assert ("Epoch 2/2" in said) == shown
-    assert said.endswith("end")
 
 
 # ---- copies and files ----
@@ -753,18 +755,18 @@ SAVED = {"layers": _layer(), "input_shape": [3], "dtype": "float32", "seed": 0}
 TENSORS = {"0.weight": np.ones((3, 2), "f4"), "0.bias": np.ones(2, "f4")}
 DAMAGED = {
     "no metadata": (None, TENSORS, "saved by nnfast"),
-    "no JSON": ("{", TENSORS, ""),
-    "nested": ("[" * 100_000, TENSORS, ""),
+    "no JSON": ("{", TENSORS, "."),
+    "nested": ("[" * 100_000, TENSORS, "."),
     "a list": ("[]", TENSORS, "saved by nnfast"),
     "no layers": (SAVED | {"layers": []}, TENSORS, "at least one"),
-    "layers null": (SAVED | {"layers": None}, TENSORS, ""),
+    "layers null": (SAVED | {"layers": None}, TENSORS, "."),
     "an unknown layer": (SAVED | {"layers": _layer(layer="Conv9D")}, TENSORS, "layer 'Conv9D': expected one of Dense"),
     "a layer by path": (SAVED | {"layers": _layer(layer="os.system")}, TENSORS, "os.system"),
-    "a layer as a list": (SAVED | {"layers": _layer(layer=[])}, TENSORS, ""),
+    "a layer as a list": (SAVED | {"layers": _layer(layer=[])}, TENSORS, "."),
     "a setting unknown": (SAVED | {"layers": _layer(colour=1)}, TENSORS, "colour"),
     "units 0": (SAVED | {"layers": _layer(units=0)}, TENSORS, "units"),
     "units 2**62": (SAVED | {"layers": _layer(units=2**62)}, TENSORS, "tensor"),
-    "input null": (SAVED | {"input_shape": None}, TENSORS, ""),
+    "input null": (SAVED | {"input_shape": None}, TENSORS, "."),
     "input of two axes": (SAVED | {"input_shape": [3, 1]}, TENSORS, "Flatten"),
     "dtype": (SAVED | {"dtype": "float16"}, TENSORS, "dtype"),
     "seed": (SAVED | {"seed": -1}, TENSORS, "seed"),

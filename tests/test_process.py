@@ -167,7 +167,6 @@ def test_openmp_settings_never_kill_nor_change_a_bit(name: str, value: str, dige
         ("NNFAST_NUM_THREADS", "1000000", "at most 256"),
         ("NNFAST_ISA", "avx3", "NNFAST_ISA: expected one of"),
         ("NNFAST_BACKEND", "cuda", "backend: expected one of 'native', 'reference'"),
-        ("NNFAST_VERBOSE", "loud", "NNFAST_VERBOSE: expected 0 or 1"),
     ],
 )
 def test_a_bad_setting_is_one_clear_error(name: str, value: str, words: str) -> None:
