@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
 from typing import Any
@@ -85,3 +86,13 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 def current(request: pytest.FixtureRequest, use: Callable[[str], Any]) -> Any:
     """Each backend and instruction set, in use for nnfast's whole face."""
     return use(request.param)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """With NNFAST_REQUIRE_PACKAGES=1, where all packages are there, a skip for a missing one is a failure."""
+    report = yield
+    reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if os.environ.get("NNFAST_REQUIRE_PACKAGES") == "1" and "could not import" in reason:
+        report.outcome, report.longrepr = "failed", f"{item.nodeid}: {reason}"
+    return report

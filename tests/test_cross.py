@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 KERNELS = [p for p in sorted((ROOT / "csrc").glob("*.c")) if p.name not in ("cpu.c", "team.c")]
 ONCE = [ROOT / "csrc/cpu.c", ROOT / "csrc/team.c", ROOT / "tests/c/train.c"]
-FLAGS = "-std=gnu11 -O1 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -Werror".split()
+FLAGS = ["-std=gnu11", "-O1", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror"]
 X86 = {
     "baseline": ["-march=x86-64-v2"],
     "avx2": ["-march=x86-64-v3"],
@@ -33,7 +33,9 @@ def driver(compiler: str, isas: dict[str, list[str]], folder: Path, *link: str) 
             for source, half in sources:
                 target = folder / f"{source.stem}_{isa}_{double}_{half}.o"
                 defines = [f"-DNN_ISA={isa}", f"-DNN_DOUBLE={double}", f"-DNN_HALF={half}"]
-                jobs.append([compiler, *FLAGS, *arch, *defines, "-c", str(source), "-o", str(target)])
+                jobs.append(
+                    [compiler, *FLAGS, *arch, *defines, "-c", str(source), "-o", str(target)]
+                )
     for job in jobs:
         subprocess.run(job, check=True)
     program = folder / "train"
@@ -41,7 +43,20 @@ def driver(compiler: str, isas: dict[str, list[str]], folder: Path, *link: str) 
     include = f"-I{ROOT / 'csrc'}"
     once = [str(p) for p in ONCE]
     subprocess.run(
-        [compiler, *FLAGS, include, "-fopenmp", *once, *objects, "-o", str(program), "-lm", "-ldl", "-lpthread", *link],
+        [
+            compiler,
+            *FLAGS,
+            include,
+            "-fopenmp",
+            *once,
+            *objects,
+            "-o",
+            str(program),
+            "-lm",
+            "-ldl",
+            "-lpthread",
+            *link,
+        ],
         check=True,
     )
     return program
@@ -61,7 +76,9 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], st
 
 @pytest.mark.parametrize("dtype", ["float", "double"])
 def test_isas_of_this_processor(native: dict[tuple[str, str], str], dtype: str) -> None:
-    found = {isa: value for (isa, kind), value in native.items() if kind == dtype and isa != "baseline"}
+    found = {
+        isa: value for (isa, kind), value in native.items() if kind == dtype and isa != "baseline"
+    }
     if not found:
         pytest.skip("this processor has no avx2")
     assert len(set(found.values())) == 1
@@ -70,6 +87,8 @@ def test_isas_of_this_processor(native: dict[tuple[str, str], str], dtype: str) 
 def test_neon(native: dict[tuple[str, str], str], tmp_path: Path) -> None:
     if not shutil.which("qemu-aarch64"):
         pytest.skip("this machine has no qemu-aarch64")
-    emulated = hashes("qemu-aarch64", str(driver("aarch64-linux-gnu-gcc", NEON, tmp_path, "-static")))
+    emulated = hashes(
+        "qemu-aarch64", str(driver("aarch64-linux-gnu-gcc", NEON, tmp_path, "-static"))
+    )
     for dtype in ("float", "double"):
         assert emulated["neon", dtype] == native["avx2", dtype]

@@ -10,19 +10,24 @@ from pathlib import Path
 import pytest
 
 CSRC = Path(__file__).parent.parent / "csrc"
-FLAGS = "-std=gnu11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC".split()
+FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC"]
 ARCH = {"avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "avx2": ["-march=x86-64-v3"]}
 # function -> vectors; the tallest tile of each width
 HEIGHTS = {"avx512": {1: 12, 2: 12, 4: 6}, "avx2": {1: 12, 2: 6, 4: 3}}
 
 
 @pytest.fixture(scope="module", params=ARCH)
-def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def code(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, str]:
     """(ISA, disassembly of tile.c)"""
     for tool in ("gcc", "objdump"):
         if not shutil.which(tool):
             pytest.skip(f"this machine has no {tool}")
-    if "x86_64" not in subprocess.run(["gcc", "-dumpmachine"], capture_output=True, text=True).stdout:
+    if (
+        "x86_64"
+        not in subprocess.run(["gcc", "-dumpmachine"], capture_output=True, text=True).stdout
+    ):
         pytest.skip("this machine's gcc does not compile for x86-64")
     target = tmp_path_factory.mktemp("tile") / "tile.o"
     defines = [f"-DNN_ISA={request.param}", "-DNN_DOUBLE=0"]
@@ -56,7 +61,11 @@ def test_sums_stay_in_registers(code: tuple[str, str], form: str, vectors: int) 
         fmas = sum("vfmadd" in line for line in loop)
         counts.append(fmas)
         if fmas:
-            spilled = [line for line in loop if re.search(r"\(%(rsp|rbp)", line) and re.search(r"%[xyz]mm", line)]
+            spilled = [
+                line
+                for line in loop
+                if re.search(r"\(%(rsp|rbp)", line) and re.search(r"%[xyz]mm", line)
+            ]
             assert not spilled
             assert not [line for line in loop if re.search(r"vmov\w+\s+%[yz]mm\d+,", line)]
     assert max(counts) == HEIGHTS[isa][vectors] * vectors

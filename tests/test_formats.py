@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nnfast import formats
 from nnfast.formats import FormatError
 from nnfast.formats import safetensors as st
@@ -26,9 +27,9 @@ TENSORS = {
     "bool": np.array([True, False, True]),
     "empty": np.zeros((0, 3), "f2"),
     "": np.ones(1),
-    "\u00fc\u20ac \U0001f600 \"\\\n\0": np.ones(2, "f4"),
+    '\u00fc\u20ac \U0001f600 "\\\n\0': np.ones(2, "f4"),
     "special": np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324]),
-    **{code: np.arange(3).astype(code) for code in "f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 >u8".split()},
+    **{code: np.arange(3).astype(code) for code in ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", ">u8"]},
 }
 
 
@@ -338,4 +339,12 @@ def test_reading_runs_no_code() -> None:
                 else [node.id] if isinstance(node, ast.Name) else []
             )
         }  # fmt: skip
-        assert not names & {"pickle", "marshal", "shelve", "eval", "exec", "importlib", "__import__"}
+        assert not names & {
+            "pickle",
+            "marshal",
+            "shelve",
+            "eval",
+            "exec",
+            "importlib",
+            "__import__",
+        }

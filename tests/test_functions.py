@@ -29,7 +29,23 @@ FUNCTIONS: dict[str, tuple[Function, int | str]] = {
     "tanh": (np.tanh, "tanh"),
     "sigmoid": (sigmoid, "sigmoid"),
 }
-SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 88.7, 88.8, -87.3, -87.4, 1e-40, -1e-40]
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1e30,
+    -1e30,
+    88.7,
+    88.8,
+    -87.3,
+    -87.4,
+    1e-40,
+    -1e-40,
+]
 
 
 def compute(machine: Any, name: str, x: Any) -> Any:
@@ -88,8 +104,12 @@ def test_errors_in_float64(machine: Any, name: str) -> None:
         pytest.skip("long double is no wider than double here")
     rng = np.random.default_rng(0)
     x = np.concatenate(
-        [rng.normal(size=300_000), rng.uniform(-40, 40, 400_000), rng.uniform(-800, 800, 300_000)]
-        + [rng.choice([-1, 1], 50_000) * 2.0 ** rng.uniform(-1000, 1000, 50_000)]
+        [
+            rng.normal(size=300_000),
+            rng.uniform(-40, 40, 400_000),
+            rng.uniform(-800, 800, 300_000),
+            rng.choice([-1, 1], 50_000) * 2.0 ** rng.uniform(-1000, 1000, 50_000),
+        ]
     )
     exact, _ = FUNCTIONS[name]
     with np.errstate(all="ignore"):
@@ -130,7 +150,9 @@ def test_tanh_is_odd_and_both_are_bounded(machine: Any, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_same_bits_on_every_isa(fma_machines: list[Any], name: str, dtype: str) -> None:
     rng = np.random.default_rng(1)
-    x = np.concatenate([rng.normal(size=10_007), rng.uniform(-100, 100, 10_000), SPECIAL]).astype(dtype)
+    x = np.concatenate([rng.normal(size=10_007), rng.uniform(-100, 100, 10_000), SPECIAL]).astype(
+        dtype
+    )
     results = {compute(machine, name, x).tobytes() for machine in fma_machines}
     assert len(results) == 1
 

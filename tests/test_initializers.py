@@ -6,9 +6,10 @@ import hashlib
 import math
 import statistics
 
-import nnfast as nn
 import numpy as np
 import pytest
+
+import nnfast as nn
 from nnfast import initializers, rng
 
 FANS = 300, 200

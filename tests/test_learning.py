@@ -33,7 +33,9 @@ def test_digits(use: Callable[[str], Any]) -> None:
         order = np.random.default_rng(seed).permutation(len(X))
         train, test = order[:-450], order[-450:]
         net = nn.Sequential([nn.Dense(64, "relu"), nn.Dense(10)], seed=seed)
-        history = net.fit(X[train], y[train], optimizer=nn.Adam(lr=0.003), epochs=40, metrics="accuracy")
+        history = net.fit(
+            X[train], y[train], optimizer=nn.Adam(lr=0.003), epochs=40, metrics="accuracy"
+        )
         loss = history.history["loss"]
         assert loss[-1] < 0.1 * loss[0]
         scores.append(net.evaluate(X[test], y[test], metrics="accuracy")["accuracy"])

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nnfast as nn
 import numpy as np
 import pytest
+
+import nnfast as nn
 from nnfast.formats import safetensors
 
 RANDOM = np.random.default_rng(0)
@@ -199,7 +200,9 @@ def test_bad_input_loses_no_work(what: str) -> None:
 # ---- training ----
 
 
-@pytest.mark.parametrize("optimizer", [None, "sgd", "adam", nn.SGD(0.05, 0.9, True, 1e-4), nn.Adam(0.01)])
+@pytest.mark.parametrize(
+    "optimizer", [None, "sgd", "adam", nn.SGD(0.05, 0.9, True, 1e-4), nn.Adam(0.01)]
+)
 @pytest.mark.parametrize("y", [LABELS, LABELS[:, None], np.eye(3)[LABELS], Y], ids=len)
 def test_fit_learns(optimizer: Any, y: np.ndarray) -> None:
     net = built()
@@ -224,7 +227,9 @@ def test_loss_is_chosen_by_y() -> None:
         assert net.evaluate(X, y) == net.evaluate(X, y, loss=loss)
 
 
-@pytest.mark.parametrize(("last", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")])
+@pytest.mark.parametrize(
+    ("last", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")]
+)
 def test_a_last_link_is_fused(last: str, loss: str) -> None:
     """Training and loss are those of the logits; predictions are probabilities."""
     plain, linked = built(), built(last=last)
@@ -295,7 +300,9 @@ def test_initial_epoch() -> None:
 
 @pytest.mark.parametrize("metrics", [(), "accuracy", ["accuracy"]])
 def test_validation_data(metrics: Any) -> None:
-    history = network().fit(X[:40], LABELS[:40], epochs=3, validation_data=(X[40:], LABELS[40:]), metrics=metrics)
+    history = network().fit(
+        X[:40], LABELS[:40], epochs=3, validation_data=(X[40:], LABELS[40:]), metrics=metrics
+    )
     split = network().fit(X, LABELS, epochs=3, validation_split=1 / 3, metrics=metrics)
     assert history.history == split.history
     names = {"loss", "val_loss"} | ({"accuracy", "val_accuracy"} if metrics else set())
@@ -344,7 +351,9 @@ def test_weights_of_samples_and_classes() -> None:
     net = built()
     each = [net.evaluate(X[i : i + 1], LABELS[i : i + 1])["loss"] for i in range(60)]
     expected = np.dot(weight, each) / 60
-    assert net.evaluate(X, LABELS, sample_weight=weight)["loss"] == pytest.approx(expected, rel=1e-5)
+    assert net.evaluate(X, LABELS, sample_weight=weight)["loss"] == pytest.approx(
+        expected, rel=1e-5
+    )
     zero = built()
     zero.fit(X, LABELS, sample_weight=np.zeros(60))
     assert same(zero, net)
@@ -355,7 +364,9 @@ def test_weights_of_samples_and_classes() -> None:
 
 @pytest.mark.parametrize("where", ["X", "lr"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_loss_that_is_not_finite_restores_the_start_of_the_epoch(where: str, optimizer: str) -> None:
+def test_a_loss_that_is_not_finite_restores_the_start_of_the_epoch(
+    where: str, optimizer: str
+) -> None:
     x = X.copy()
     net = network()
     net.fit(X, LABELS, optimizer=optimizer, batch_size=16, shuffle=False)
@@ -372,7 +383,13 @@ def test_a_loss_that_is_not_finite_restores_the_start_of_the_epoch(where: str, o
     y = LABELS if where == "X" else np.eye(3)[LABELS]
     with pytest.warns(nn.NonFiniteLossWarning, match=words) as seen:
         history = net.fit(
-            x, y, loss=None if where == "X" else "mse", optimizer=optimizer, epochs=5, batch_size=16, shuffle=False
+            x,
+            y,
+            loss=None if where == "X" else "mse",
+            optimizer=optimizer,
+            epochs=5,
+            batch_size=16,
+            shuffle=False,
         )
     assert seen[0].filename == __file__
     assert (net.theta == before).all()
@@ -418,8 +435,8 @@ KINDS = {
     "misaligned": lambda x: _misaligned(x),
     "a list": lambda x: x.tolist(),
     "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
-    **{code: lambda x, code=code: (x * 9).astype(code) for code in "i1 i2 i4 i8 >i2 >i4 f2 f8 >f8 g".split()},
-    **{code: lambda x, code=code: (abs(x) * 60).astype(code) for code in "u1 u2 u4 u8 >u8 b1".split()},
+    **{code: lambda x, code=code: (x * 9).astype(code) for code in ["i1", "i2", "i4", "i8", ">i2", ">i4", "f2", "f8", ">f8", "g"]},
+    **{code: lambda x, code=code: (abs(x) * 60).astype(code) for code in ["u1", "u2", "u4", "u8", ">u8", "b1"]},
 }  # fmt: skip
 
 
@@ -487,7 +504,10 @@ def test_parameters_are_views_into_theta() -> None:
     shapes = {"0.weight": (5, 7), "0.bias": (7,), "1.weight": (7, 3), "1.bias": (3,)}
     assert {name: view.shape for name, view in parameters.items()} == shapes
     assert all(view.base is not None and view.flags.c_contiguous for view in parameters.values())
-    assert np.concatenate([view.ravel() for view in parameters.values()]).tobytes() == net.theta.tobytes()
+    assert (
+        np.concatenate([view.ravel() for view in parameters.values()]).tobytes()
+        == net.theta.tobytes()
+    )
     parameters["1.bias"][:] = 5
     assert (net.theta[-3:] == 5).all()
     net.theta = np.arange(66)
@@ -509,7 +529,9 @@ def test_frozen_layers_and_no_bias() -> None:
 
 def test_given_initial_values() -> None:
     w, b = RANDOM.normal(size=(5, 3)), [1, 2, 3]
-    net = nn.Sequential([nn.Dense(3, kernel_initializer=w, bias_initializer=b)], dtype="float64").build(5)
+    net = nn.Sequential(
+        [nn.Dense(3, kernel_initializer=w, bias_initializer=b)], dtype="float64"
+    ).build(5)
     assert (net.parameters()["0.weight"] == w).all()
     assert (net.parameters()["0.bias"] == b).all()
     np.testing.assert_allclose(net.predict(X), X @ w + b, rtol=1e-12)
@@ -589,7 +611,9 @@ def test_scipy_minimizes_an_objective() -> None:
     optimize = pytest.importorskip("scipy.optimize")
     net = built(dtype="float64")
     before = net.evaluate(X, LABELS)["loss"]
-    result = optimize.minimize(net.objective(X, LABELS), net.theta, jac=True, options={"maxiter": 50})
+    result = optimize.minimize(
+        net.objective(X, LABELS), net.theta, jac=True, options={"maxiter": 50}
+    )
     net.theta = result.x
     assert net.evaluate(X, LABELS)["loss"] == pytest.approx(result.fun)
     assert result.fun < before / 2
@@ -610,9 +634,14 @@ def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_representations() -> None:
     net = network()
-    text = "Sequential([Dense(units=7, activation='tanh'), Dense(units=3)], seed=0, dtype='float32')"
+    text = (
+        "Sequential([Dense(units=7, activation='tanh'), Dense(units=3)], seed=0, dtype='float32')"
+    )
     assert repr(net) == text
-    assert repr(nn.Dense(2, kernel_initializer=np.ones((3, 2)))) == "Dense(units=2, kernel_initializer=array(3, 2))"
+    assert (
+        repr(nn.Dense(2, kernel_initializer=np.ones((3, 2))))
+        == "Dense(units=2, kernel_initializer=array(3, 2))"
+    )
     assert "<table>" in net._repr_html_()
     assert "&#x27;tanh&#x27;" in net._repr_html_()
     history = net.fit(X, LABELS, epochs=2)
@@ -647,7 +676,10 @@ def test_callbacks() -> None:
     assert recorder.model is net
     stopper = Recorder(stop_after=1)
     assert net.fit(X, LABELS, epochs=9, callbacks=[stopper]).epoch == [0, 1]
-    assert net.fit(X, LABELS, epochs=3, callbacks=[stopper]).epoch == [0, 1]  # stops by its own word only
+    assert net.fit(X, LABELS, epochs=3, callbacks=[stopper]).epoch == [
+        0,
+        1,
+    ]  # stops by its own word only
 
 
 def test_an_exception_in_a_callback_ends_training_in_order() -> None:
@@ -698,7 +730,9 @@ def test_the_bar_is_for_terminals(
 # ---- copies and files ----
 
 
-@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+@pytest.mark.parametrize(
+    "way", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))]
+)
 @pytest.mark.parametrize("ready", [True, False])
 def test_copies_go_on_as_the_original(way: Any, ready: bool) -> None:
     net = trained(optimizer="adam") if ready else network()
@@ -760,7 +794,11 @@ DAMAGED = {
     "a list": ("[]", TENSORS, "saved by nnfast"),
     "no layers": (SAVED | {"layers": []}, TENSORS, "at least one"),
     "layers null": (SAVED | {"layers": None}, TENSORS, "."),
-    "an unknown layer": (SAVED | {"layers": _layer(layer="Conv9D")}, TENSORS, "layer 'Conv9D': expected one of Dense"),
+    "an unknown layer": (
+        SAVED | {"layers": _layer(layer="Conv9D")},
+        TENSORS,
+        "layer 'Conv9D': expected one of Dense",
+    ),
     "a layer by path": (SAVED | {"layers": _layer(layer="os.system")}, TENSORS, "os.system"),
     "a layer as a list": (SAVED | {"layers": _layer(layer=[])}, TENSORS, "."),
     "a setting unknown": (SAVED | {"layers": _layer(colour=1)}, TENSORS, "colour"),
@@ -773,8 +811,16 @@ DAMAGED = {
     "seed null": (SAVED | {"seed": None}, TENSORS, None),
     "a tensor missing": (SAVED, {"0.bias": TENSORS["0.bias"]}, "tensor '0.weight'"),
     "a tensor too many": (SAVED, TENSORS | {"1.bias": np.ones(1)}, "tensor '1.bias'"),
-    "a tensor of another shape": (SAVED, TENSORS | {"0.bias": np.ones(3, "f4")}, "tensor '0.bias': expected"),
-    "a tensor of another dtype": (SAVED, TENSORS | {"0.bias": np.ones(2)}, "tensor '0.bias': expected"),
+    "a tensor of another shape": (
+        SAVED,
+        TENSORS | {"0.bias": np.ones(3, "f4")},
+        "tensor '0.bias': expected",
+    ),
+    "a tensor of another dtype": (
+        SAVED,
+        TENSORS | {"0.bias": np.ones(2)},
+        "tensor '0.bias': expected",
+    ),
 }
 
 

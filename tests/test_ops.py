@@ -100,7 +100,9 @@ def test_layouts(current: Any, dtype: str, layout: str, name: str) -> None:
         assert np.array_equal(a, before)
 
 
-@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "bool", "float16"])
+@pytest.mark.parametrize(
+    "kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "bool", "float16"]
+)
 def test_other_types_of_x(current: Any, kind: str) -> None:
     _, w, b, _ = operands("float32")
     x = np.random.default_rng(1).integers(0, 2 if kind == "bool" else 100, (11, 29)).astype(kind)
@@ -158,7 +160,14 @@ def test_same_bits_on_any_number_of_threads(current: Any, dtype: str) -> None:
         loss, dz = ops.softmax_cross_entropy(y, labels, threads=threads)
         theta = big.copy()
         ops.sgd_update(theta, big, 0.1, threads=threads)
-        arrays = (y, *gradients, ops.activation(big, "sigmoid", threads=threads), dz, theta, np.float64(loss))
+        arrays = (
+            y,
+            *gradients,
+            ops.activation(big, "sigmoid", threads=threads),
+            dz,
+            theta,
+            np.float64(loss),
+        )
         results.add(b"".join(np.asarray(a).tobytes() for a in arrays))
     assert len(results) == 1 or current.name == "reference"
 
@@ -166,7 +175,10 @@ def test_same_bits_on_any_number_of_threads(current: Any, dtype: str) -> None:
 def test_need_dx(current: Any, dtype: str) -> None:
     x, w, b, dy = operands(dtype)
     y = ops.dense_forward(x, w, b, "relu")
-    with_dx, without = ops.dense_backward(x, w, y, dy, "relu"), ops.dense_backward(x, w, y, dy, "relu", need_dx=False)
+    with_dx, without = (
+        ops.dense_backward(x, w, y, dy, "relu"),
+        ops.dense_backward(x, w, y, dy, "relu", need_dx=False),
+    )
     assert without[0] is None
     assert np.array_equal(with_dx[1], without[1])
     assert np.array_equal(with_dx[2], without[2])
@@ -215,42 +227,105 @@ def test_sgd_update(current: Any, dtype: str) -> None:
 
 
 BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
-    (lambda: ops.dense_forward(np.ones(3), np.ones((3, 2))), ValueError, r"x: expected 2 axes.*\(3,\)"),
-    (lambda: ops.dense_forward(np.ones((2, 3)), np.ones((4, 2))), ValueError, r"w: expected shape \(3, any\).*\(4, 2\)"),
-    (lambda: ops.dense_forward(np.ones((2, 3)), np.ones((3, 2)), np.ones(3)), ValueError, r"b: expected shape \(2\)"),
-    (lambda: ops.dense_forward(np.ones((2, 3)) * 1j, np.ones((3, 2))), TypeError, "x: expected real numbers, got complex"),
-    (lambda: ops.dense_forward(np.array([["a"]]), np.ones((1, 2))), TypeError, "x: expected real numbers"),
-    (lambda: ops.dense_forward(np.ones((2, 3)), np.ones((3, 2)), activation="rleu"), ValueError, "did you mean 'relu'"),
-    (lambda: ops.dense_forward(np.ones((2, 3)), np.ones((3, 2)), threads=0), ValueError, "threads: expected"),
-    (lambda: ops.dense_forward(np.ones((2, 0)), np.ones((0, 2))), ValueError, "at least one column"),
+    (
+        lambda: ops.dense_forward(np.ones(3), np.ones((3, 2))),
+        ValueError,
+        r"x: expected 2 axes.*\(3,\)",
+    ),
+    (
+        lambda: ops.dense_forward(np.ones((2, 3)), np.ones((4, 2))),
+        ValueError,
+        r"w: expected shape \(3, any\).*\(4, 2\)",
+    ),
+    (
+        lambda: ops.dense_forward(np.ones((2, 3)), np.ones((3, 2)), np.ones(3)),
+        ValueError,
+        r"b: expected shape \(2\)",
+    ),
+    (
+        lambda: ops.dense_forward(np.ones((2, 3)) * 1j, np.ones((3, 2))),
+        TypeError,
+        "x: expected real numbers, got complex",
+    ),
+    (
+        lambda: ops.dense_forward(np.array([["a"]]), np.ones((1, 2))),
+        TypeError,
+        "x: expected real numbers",
+    ),
+    (
+        lambda: ops.dense_forward(np.ones((2, 3)), np.ones((3, 2)), activation="rleu"),
+        ValueError,
+        "did you mean 'relu'",
+    ),
+    (
+        lambda: ops.dense_forward(np.ones((2, 3)), np.ones((3, 2)), threads=0),
+        ValueError,
+        "threads: expected",
+    ),
+    (
+        lambda: ops.dense_forward(np.ones((2, 0)), np.ones((0, 2))),
+        ValueError,
+        "at least one column",
+    ),
     (lambda: ops.activation_grad(np.ones(3), np.ones(4), "tanh"), ValueError, "dy: expected shape"),
     (lambda: ops.activation_grad(np.ones(3), np.ones(3), "step"), ValueError, "derivative is zero"),
-    (lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0.0, 1.0]), TypeError, "labels: expected integers"),
-    (lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0, 3]), ValueError, "classes from 0 to 2.*got 3"),
+    (
+        lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0.0, 1.0]),
+        TypeError,
+        "labels: expected integers",
+    ),
+    (
+        lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0, 3]),
+        ValueError,
+        "classes from 0 to 2.*got 3",
+    ),
     (lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0, -1]), ValueError, "got -1"),
-    (lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0]), ValueError, r"labels: expected shape \(2\)"),
-    (lambda: ops.sgd_update([1.0], [1.0], 0.1), TypeError, "theta: expected a float32 or float64 array"),
+    (
+        lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0]),
+        ValueError,
+        r"labels: expected shape \(2\)",
+    ),
+    (
+        lambda: ops.sgd_update([1.0], [1.0], 0.1),
+        TypeError,
+        "theta: expected a float32 or float64 array",
+    ),
     (lambda: ops.sgd_update(np.ones(2), np.ones(3), 0.1), ValueError, "grad: expected shape"),
     (lambda: ops.sgd_update(read_only(np.ones(2)), np.ones(2), 0.1), ValueError, "read-only"),
-    (lambda: ops.sgd_update(np.ones(2), np.ones(2), np.nan), ValueError, "lr: expected a finite number"),
+    (
+        lambda: ops.sgd_update(np.ones(2), np.ones(2), np.nan),
+        ValueError,
+        "lr: expected a finite number",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("call", "error", "words"), BAD, ids=[words[:30] for _, _, words in BAD])
-def test_bad_input_is_named(current: Any, call: Callable[[], Any], error: type[Exception], words: str) -> None:
+def test_bad_input_is_named(
+    current: Any, call: Callable[[], Any], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         call()
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    m=st.integers(1, 70), n_in=st.integers(1, 70), n_out=st.integers(1, 70), seed=st.integers(0, 99),
-    step=st.integers(1, 3), flip=st.booleans(),
+    m=st.integers(1, 70),
+    n_in=st.integers(1, 70),
+    n_out=st.integers(1, 70),
+    seed=st.integers(0, 99),
+    step=st.integers(1, 3),
+    flip=st.booleans(),
 )
-def test_small_integers_are_exact(m: int, n_in: int, n_out: int, seed: int, step: int, flip: bool) -> None:
+def test_small_integers_are_exact(
+    m: int, n_in: int, n_out: int, seed: int, step: int, flip: bool
+) -> None:
     rng = np.random.default_rng(seed)
     x = rng.integers(-3, 4, (m * step, n_in)).astype(np.float32)[::step][:: -1 if flip else 1]
-    w, b = rng.integers(-3, 4, (n_in, n_out)).astype(np.float32), rng.integers(-3, 4, n_out).astype(np.float32)
+    w, b = (
+        rng.integers(-3, 4, (n_in, n_out)).astype(np.float32),
+        rng.integers(-3, 4, n_out).astype(np.float32),
+    )
     dy = rng.integers(-3, 4, (m, n_out)).astype(np.float32)
     y = nn.ops.dense_forward(x, w, b, "relu")
     assert np.array_equal(y, np.maximum(x @ w + b, 0))

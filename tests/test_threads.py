@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import nnfast as nn
 import pytest
+
+import nnfast as nn
 from nnfast import threads
 
 
