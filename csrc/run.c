@@ -220,7 +220,7 @@ static void work(void *argument, const nn_team *team)
         }
         nn_barrier(team);
     }
-    if (c->block == 0) unpack(p, team);
+    if (run->status != NN_NOT_FINITE) unpack(p, team); /* inside a step too: theta is that of the last finished one */
     restore_denormals(before);
 }
 

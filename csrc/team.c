@@ -11,12 +11,15 @@
 #include <stddef.h>
 
 #ifdef _OPENMP
+#include <ctype.h>
 #include <dlfcn.h>
 #include <omp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { SPINS = 1000, MAX_THREADS = 256 }; /* 1000 pauses: about 20 us */
 
@@ -75,14 +78,28 @@ static void *wait_for(void *go)
     return NULL;
 }
 
+/* The stack that libgomp gives its threads: OMP_STACKSIZE, in KiB unless it says otherwise; 0: the system's default. */
+static size_t stack_size(void)
+{
+    const char *text = getenv("OMP_STACKSIZE");
+    char *unit = NULL;
+    const unsigned long long number = text ? strtoull(text, &unit, 10) : 0;
+    const char *const units = "BKMG", *at = unit && *unit ? strchr(units, toupper((unsigned char)*unit)) : units + 1;
+    return at && number < 1ull << 33 ? (size_t)number << 10 * (at - units) : 0;
+}
+
 /* How many threads, the caller's among them, could run at once just now. */
 static int available(int wanted)
 {
     pthread_t threads[MAX_THREADS];
+    pthread_attr_t attributes;
     sem_t go;
     int made = 0;
     if (sem_init(&go, 0, 0)) return 1;
-    while (made < wanted - 1 && !pthread_create(threads + made, NULL, wait_for, &go)) made++;
+    pthread_attr_init(&attributes);
+    if (stack_size()) pthread_attr_setstacksize(&attributes, stack_size());
+    while (made < wanted - 1 && !pthread_create(threads + made, &attributes, wait_for, &go)) made++;
+    pthread_attr_destroy(&attributes);
     for (int i = 0; i < made; i++) sem_post(&go);
     for (int i = 0; i < made; i++) pthread_join(threads[i], NULL);
     sem_destroy(&go);

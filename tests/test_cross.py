@@ -12,7 +12,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 KERNELS = [p for p in sorted((ROOT / "csrc").glob("*.c")) if p.name not in ("cpu.c", "team.c")]
 ONCE = [ROOT / "csrc/cpu.c", ROOT / "csrc/team.c", ROOT / "tests/c/train.c"]
-FLAGS = ["-std=gnu11", "-O1", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror"]
+FLAGS = [
+    "-std=gnu11",
+    "-O1",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+]
 X86 = {
     "baseline": ["-march=x86-64-v2"],
     "avx2": ["-march=x86-64-v3"],

@@ -29,7 +29,10 @@ TENSORS = {
     "": np.ones(1),
     '\u00fc\u20ac \U0001f600 "\\\n\0': np.ones(2, "f4"),
     "special": np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324]),
-    **{code: np.arange(3).astype(code) for code in ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", ">u8"]},
+    **{
+        code: np.arange(3).astype(code)
+        for code in ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", ">u8"]
+    },
 }
 
 
