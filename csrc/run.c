@@ -52,6 +52,14 @@ static void convert(real *to, const nn_source *s, int64_t row, int64_t n)
 #undef ELEMENTS
 }
 
+/* A row where it lies, or its conversion. */
+static const real *row_of(const nn_source *s, bool direct, int64_t row, int64_t n, real *converted)
+{
+    if (direct) return (const real *)(s->data + row * s->row_stride);
+    convert(converted, s, row, n);
+    return converted;
+}
+
 /* order: the rows of the block. Rows lie at random, so their cache misses would cost a tenth of a step: the rows after
  * these, as far as there are `left`, are named here, their targets fetched now, and X's lines during the dW of the
  * first layer (tile.h). */
@@ -59,14 +67,8 @@ static void gather(const program *p, const worker *w, const int64_t *order, int 
 {
     const nn_call *c = p->call;
     for (int i = first; i < end; i++) {
-        if (p->x_direct)
-            w->x[i] = (const real *)(c->x.data + order[i] * c->x.row_stride);
-        else
-            convert(w->x_converted + i * c->n_in, &c->x, order[i], c->n_in), w->x[i] = w->x_converted + i * c->n_in;
-        if (p->y_direct)
-            w->y[i] = (const real *)(c->y.data + order[i] * c->y.row_stride);
-        else if (c->y.data)
-            convert(w->y_converted + i * c->n_out, &c->y, order[i], c->n_out), w->y[i] = w->y_converted + i * c->n_out;
+        w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
+        if (c->y.data) w->y[i] = row_of(&c->y, p->y_direct, order[i], c->n_out, w->y_converted + i * c->n_out);
         if (!w->next) continue;
         const int64_t after = order[i + rows < left ? i + rows : i];
         w->next[i] = (const real *)(c->x.data + after * c->x.row_stride);

@@ -1,238 +1,174 @@
-"""The register tile alone: y[m][n] = start + sum of x[m*x_row + s*x_seg + j*x_k] * w[s*w_seg + j*w_k + n]."""
+"""The tile itself, both forms, every width, start and end (csrc/tile.h), called directly."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from cases import EPS, each_dtype
 
 ZERO, BIAS, OUTPUT = range(3)
 STORE, RELU, ADD, ADD_RELU, UPDATE, ADD_UPDATE = range(6)
-GUARD = 7.0
+PANEL_ENDS, OUTER_ENDS = (STORE, RELU, ADD, ADD_RELU), (STORE, ADD, UPDATE, ADD_UPDATE)
+ROWS = (*range(1, 66), 97, 127)
+SUMS = ((1, 1), (1, 2), (1, 7), (1, 13), (1, 65), (1, 256), (5, 5), (3, 11), (7, 1))
+"""Segments and their length: dense has one segment, a convolution a segment a row of its kernel."""
+RATE, GUARD = 0.5, 77.0
+
+each_form = pytest.mark.parametrize("outer", [False, True], ids=["panel", "outer"])
 
 
-def widths(machine: Any, double: bool) -> list[int]:
-    lanes = machine._native.lanes(machine.isa, double)
-    return ([lanes // 2] if machine.isa == "avx512" else []) + [lanes, 2 * lanes, 4 * lanes]
+class Tile:
+    """One call of the tile: its operands, what it made, and the sums in float64.
+
+    x_strides are those of (segment, k, row), w_strides those of (segment, k), in elements. Columns
+    beyond the width hold GUARD, in y and in the bias or the parameters.
+    """
+
+    def __init__(
+        self,
+        isa: str,
+        dtype: str,
+        outer: bool,
+        width: int,
+        rows: int,
+        sums: tuple[int, int],
+        numbers: Callable[[int], Any],
+        start: int = ZERO,
+        end: int = STORE,
+        x_strides: tuple[int, int, int] | None = None,
+        w_strides: tuple[int, int] | None = None,
+    ) -> None:
+        from nnfast import _native
+
+        segs, seg = sums
+        x_seg, x_k, x_row = x_strides or (
+            (seg * rows, rows, 1) if outer else (seg + 2, 1, segs * (seg + 2))
+        )
+        w_seg, w_k = w_strides or (seg * width, width)
+        s, j = np.ogrid[:segs, :seg]
+        x_at = (s * x_seg + j * x_k)[..., None] + np.arange(rows) * x_row
+        w_at = (s * w_seg + j * w_k)[..., None] + np.arange(width)
+        x, w = (numbers(int(at.max()) + 1).astype(dtype) for at in (x_at, w_at))
+        y_row = width + 3
+        self.y, self.other = np.full((2, rows, y_row), GUARD, dtype)
+        self.before = numbers(2 * rows * width).astype(dtype).reshape(2, rows, width)
+        self.y[:, :width], self.other[:, :width] = self.before
+        strides = (y_row, x_row, x_k, x_seg, w_k, w_seg, segs, seg, start, end)
+        is_double = dtype == "float64"
+        _native.tile(isa, is_double, outer, width, rows, self.y, x, w, self.other, strides, RATE)
+
+        xs, ws = (
+            a.astype(np.float64)[at].reshape(segs * seg, -1) for a, at in ((x, x_at), (w, w_at))
+        )
+        self.expected = xs.T @ ws
+        self.magnitude = np.abs(xs).T @ np.abs(ws)
+        if start == OUTPUT or end in (ADD, ADD_RELU, ADD_UPDATE):
+            self.expected += self.before[0]
+        if start == BIAS:
+            self.expected += self.before[1, :1]
+        if end in (RELU, ADD_RELU):
+            self.expected = np.maximum(self.expected, 0)
+        if end in (UPDATE, ADD_UPDATE):
+            self.expected = self.before[1] - RATE * self.expected
+        self.updates, self.width = end in (UPDATE, ADD_UPDATE), width
+
+    @property
+    def found(self) -> Any:
+        return (self.other if self.updates else self.y)[:, : self.width]
+
+    def check_exact(self) -> None:
+        assert np.array_equal(self.found, self.expected)
+        assert np.all(self.y[:, self.width :] == GUARD)
+        assert np.all(self.other[:, self.width :] == GUARD)
+        kept = self.y if self.updates else self.other
+        assert np.array_equal(kept[:, : self.width], self.before[int(not self.updates)])
 
 
-def integers(rng: np.random.Generator, shape: Any, dtype: str) -> Any:
-    """So small that every sum in these tests is exact in any order."""
-    return rng.integers(-4, 5, shape).astype(dtype)
+def widths(isa: str, dtype: str) -> list[int]:
+    """Return the widths that the tile has: 1, 2 and 4 vectors; on avx512 half a vector too."""
+    from nnfast import _native
+
+    lanes: int = _native.lanes(isa, dtype == "float64")
+    return [lanes // 2] * (isa == "avx512") + [lanes, 2 * lanes, 4 * lanes]
 
 
-def run(
-    machine: Any, outer: bool, width: int, rows: int, y: Any, x: Any, w: Any, other: Any, **t: Any
-) -> None:
-    names = ("y_row", "x_row", "x_k", "x_seg", "w_k", "w_seg", "segs", "seg", "start", "end")
-    strides = tuple(int(t.get(name, 1 if name == "segs" else 0)) for name in names)
-    double = y.dtype == np.float64
-    machine._native.tile(
-        machine.isa, double, outer, width, rows, y, x, w, other, strides, t.get("rate", 0.0)
-    )
+def integers(seed: int) -> Callable[[int], Any]:
+    """Return a source of small integers: every sum of their products is exact."""
+    rng = np.random.default_rng(seed)
+    return lambda n: rng.integers(-4, 5, n)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_panel_of_all_heights(machine: Any, dtype: str) -> None:
+@each_dtype
+@each_form
+def test_rows_and_sums(isa: str, outer: bool, dtype: str) -> None:
+    """Shapes 1 to 65 and primes, on small integers: exact."""
+    for width, (i, rows) in product(widths(isa, dtype), enumerate(ROWS)):
+        for sums in (SUMS[i % len(SUMS)], SUMS[(i * 5 + 3) % len(SUMS)]):
+            Tile(isa, dtype, outer, width, rows, sums, integers(i)).check_exact()
+
+
+@each_dtype
+@each_form
+def test_starts_and_ends(isa: str, outer: bool, dtype: str) -> None:
+    starts, ends = ((ZERO,), OUTER_ENDS) if outer else ((ZERO, BIAS, OUTPUT), PANEL_ENDS)
+    shapes = product(widths(isa, dtype), (1, 4, 7, 12, 13, 26), SUMS)
+    for width, rows, sums in shapes:
+        for start, end in product(starts, ends):
+            Tile(isa, dtype, outer, width, rows, sums, integers(1), start, end).check_exact()
+
+
+@each_dtype
+def test_five_segments_of_five(isa: str, dtype: str) -> None:
+    """A 5x5 convolution of one row of an image 32 wide, 3 channels apart, with padded weights."""
+    for width, rows in product(widths(isa, dtype), (1, 6, 28)):
+        w_strides = (7 * width, width)
+        convolution = Tile(
+            isa, dtype, False, width, rows, (5, 5), integers(2), BIAS, RELU, (32, 1, 1), w_strides
+        )
+        convolution.check_exact()
+
+
+@each_dtype
+def test_outer_product_over_strided_pixels(isa: str, dtype: str) -> None:
+    """dW of a convolution: sums over 5 rows of 28 pixels, 2 apart, of an image 64 wide."""
+    for width, rows in product(widths(isa, dtype), (1, 5, 25)):
+        for end in OUTER_ENDS:
+            strides = (64, 2, 1), (30 * width + 1, width + 1)
+            Tile(
+                isa, dtype, True, width, rows, (5, 28), integers(3), ZERO, end, *strides
+            ).check_exact()
+
+
+@each_dtype
+@each_form
+def test_rounding(isa: str, outer: bool, dtype: str) -> None:
+    """Random numbers: within K unit roundoffs of the sum of magnitudes."""
     rng = np.random.default_rng(0)
-    for width in widths(machine, dtype == "float64"):
-        for rows in (*range(1, 27), 31, 37, 64, 65):
-            for k in (1, 2, 3, 31, 64, 65):
-                x, w = integers(rng, (rows, k + 3), dtype), integers(rng, (k, width), dtype)
-                bias, y = integers(rng, width, dtype), np.full((rows + 1, width + 5), GUARD, dtype)
-                run(
-                    machine,
-                    False,
-                    width,
-                    rows,
-                    y,
-                    x,
-                    w,
-                    bias,
-                    y_row=width + 5,
-                    x_row=k + 3,
-                    x_k=1,
-                    w_k=width,
-                    seg=k,
-                    start=BIAS,
-                )
-                assert np.array_equal(y[:rows, :width], x[:, :k] @ w + bias)
-                assert np.all(y[rows:] == GUARD)
-                assert np.all(y[:, width:] == GUARD)
+    for width, rows, sums in product(widths(isa, dtype), (1, 5, 12, 31), SUMS):
+        tile = Tile(isa, dtype, outer, width, rows, sums, lambda n: rng.normal(size=n))
+        bound = (sums[0] * sums[1] + 1) * EPS[dtype] / 2 * tile.magnitude
+        assert np.all(np.abs(tile.found - tile.expected) <= bound)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("start", [ZERO, BIAS, OUTPUT])
-@pytest.mark.parametrize("end", [STORE, RELU, ADD, ADD_RELU])
-def test_panel_starts_and_ends(machine: Any, dtype: str, start: int, end: int) -> None:
-    rng = np.random.default_rng(1)
-    for width in widths(machine, dtype == "float64"):
-        x, w = integers(rng, (13, 11), dtype), integers(rng, (11, width), dtype)
-        bias, before = integers(rng, width, dtype), integers(rng, (13, width), dtype)
-        y = before.copy()
-        run(
-            machine,
-            False,
-            width,
-            13,
-            y,
-            x,
-            w,
-            bias,
-            y_row=width,
-            x_row=11,
-            x_k=1,
-            w_k=width,
-            seg=11,
-            start=start,
-            end=end,
-        )
-        want = x @ w + (bias if start == BIAS else before if start == OUTPUT else 0)
-        want = want + (before if end in (ADD, ADD_RELU) else 0)
-        assert np.array_equal(y, np.maximum(want, 0) if end in (RELU, ADD_RELU) else want)
+@each_dtype
+@each_form
+def test_zeros_keep_their_sign(isa: str, outer: bool, dtype: str) -> None:
+    """A chain starts from an FMA with +0, never from a product: 0 * -1 summed is +0."""
+    for width in widths(isa, dtype):
+        tile = Tile(isa, dtype, outer, width, 13, (1, 3), lambda n: np.full(n, -0.0))
+        assert not np.signbit(tile.found).any()
+        numbers = iter((np.zeros(10**4), np.full(10**4, -1.0), np.zeros(10**5)))
+        tile = Tile(isa, dtype, outer, width, 13, (1, 3), lambda n, i=numbers: next(i)[:n])
+        assert not np.signbit(tile.found).any()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_panel_sums_five_segments_of_five(machine: Any, dtype: str) -> None:
-    """A 5x5 convolution of one channel: rows of an image a segment apart, neighbouring pixels as rows."""
-    rng = np.random.default_rng(2)
-    for width in widths(machine, dtype == "float64"):
-        image, kernel = integers(rng, (28, 28), dtype), integers(rng, (5, 5, width), dtype)
-        bias, y = integers(rng, width, dtype), np.empty((24, width), dtype)
-        run(
-            machine,
-            False,
-            width,
-            24,
-            y,
-            image,
-            kernel,
-            bias,
-            y_row=width,
-            x_row=1,
-            x_k=1,
-            x_seg=28,
-            w_k=width,
-            w_seg=5 * width,
-            segs=5,
-            seg=5,
-            start=BIAS,
-        )
-        want = bias + sum(
-            image[s, j : j + 24, None] * kernel[s, j] for s in range(5) for j in range(5)
-        )
-        assert np.array_equal(y, want)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("end", [STORE, ADD, UPDATE, ADD_UPDATE])
-def test_outer_products_and_their_ends(machine: Any, dtype: str, end: int) -> None:
-    rng = np.random.default_rng(3)
-    for width in widths(machine, dtype == "float64"):
-        for rows in (*range(1, 27), 49):
-            k = 19
-            x, w = integers(rng, (k, rows + 2), dtype), integers(rng, (k, width + 3), dtype)
-            before, updated = (
-                integers(rng, (rows, width), dtype),
-                integers(rng, (rows, width), dtype),
-            )
-            y, other = before.copy(), updated.copy()
-            run(
-                machine,
-                True,
-                width,
-                rows,
-                y,
-                x,
-                w,
-                other,
-                y_row=width,
-                x_row=1,
-                x_k=rows + 2,
-                w_k=width + 3,
-                seg=k,
-                end=end,
-                rate=0.5,
-            )
-            want = x[:, :rows].T @ w[:, :width] + (before if end in (ADD, ADD_UPDATE) else 0)
-            if end in (UPDATE, ADD_UPDATE):
-                assert np.array_equal(other, updated - want / 2)
-                assert np.array_equal(y, before)
-            else:
-                assert np.array_equal(y, want)
-                assert np.array_equal(other, updated)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_outer_product_over_strided_pixels(machine: Any, dtype: str) -> None:
-    """dW of a convolution with stride 2 and 3 channels: every second pixel of every second image row."""
-    rng = np.random.default_rng(4)
-    for width in widths(machine, dtype == "float64"):
-        image, dz = integers(rng, (16, 16, 3), dtype), integers(rng, (7, 7, width), dtype)
-        dw = np.zeros(
-            (9, width), dtype
-        )  # one row of a 3x3 kernel: 3 pixels of 3 channels are adjacent
-        run(
-            machine,
-            True,
-            width,
-            9,
-            dw,
-            image,
-            dz,
-            np.zeros(1, dtype),
-            y_row=width,
-            x_row=1,
-            x_k=6,
-            x_seg=2 * 48,
-            w_k=width,
-            w_seg=7 * width,
-            segs=7,
-            seg=7,
-        )
-        flat = image.reshape(16, 48)
-        want = sum(
-            np.outer(flat[2 * i, 6 * j : 6 * j + 9], dz[i, j]) for i in range(7) for j in range(7)
-        )
-        assert np.array_equal(dw, want)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rounding_keeps_its_bound(machine: Any, dtype: str) -> None:
-    rng = np.random.default_rng(5)
-    unit = np.finfo(dtype).eps / 2
-    for width in widths(machine, dtype == "float64"):
-        x, w = rng.normal(size=(29, 256)).astype(dtype), rng.normal(size=(256, width)).astype(dtype)
-        y = np.empty((29, width), dtype)
-        run(
-            machine, False, width, 29, y, x, w, x, y_row=width, x_row=256, x_k=1, w_k=width, seg=256
-        )
-        exact = x.astype(np.longdouble) @ w.astype(np.longdouble)
-        bound = (2 if machine.isa == "baseline" else 1) * 257 * unit * (np.abs(x) @ np.abs(w))
-        assert np.all(np.abs(y - exact) <= bound)
-
-
-def test_relu_keeps_nan(machine: Any) -> None:
-    for width in widths(machine, False):
-        x, w = np.array([[np.nan], [1.0], [-1.0]], np.float32), np.ones((1, width), np.float32)
-        y = np.empty((3, width), np.float32)
-        run(
-            machine,
-            False,
-            width,
-            3,
-            y,
-            x,
-            w,
-            x,
-            y_row=width,
-            x_row=1,
-            x_k=1,
-            w_k=width,
-            seg=1,
-            end=RELU,
-        )
-        assert np.all(np.isnan(y[0]))
-        assert np.all(y[1] == 1)
-        assert np.all(y[2] == 0)
+@each_dtype
+def test_panel_keeps_nan(isa: str, dtype: str) -> None:
+    """relu of a NaN sum is NaN: max(0, x) in the order that keeps it."""
+    for width in widths(isa, dtype):
+        tile = Tile(isa, dtype, False, width, 5, (1, 3), lambda n: np.full(n, np.nan), end=RELU)
+        assert np.isnan(tile.found).all()
