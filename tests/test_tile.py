@@ -66,8 +66,7 @@ class Tile:
         )
         self.expected = xs.T @ ws
         self.magnitude = np.abs(xs).T @ np.abs(ws)
-        if start == OUTPUT or end in (ADD, ADD_RELU, ADD_UPDATE):
-            self.expected += self.before[0]
+        self.expected += self.before[0] * ((start == OUTPUT) + (end in (ADD, ADD_RELU, ADD_UPDATE)))
         if start == BIAS:
             self.expected += self.before[1, :1]
         if end in (RELU, ADD_RELU):
