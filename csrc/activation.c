@@ -22,7 +22,7 @@ INLINE vec gated(const int name, vec dy, vec y)
     switch (name) {
     case NN_SIGMOID: return dy * fnma_(y, y, y);
     case NN_TANH: return dy * fnma_(y, y, splat(1));
-    case NN_RELU: return keep(greater(y, splat(0)), dy);
+    case NN_RELU: return keep(greater(y, splat(0)) | unordered(y, y), dy);
     case NN_STEP: return splat(0);
     default: return dy;
     }

@@ -144,7 +144,9 @@ INLINE vec vec_log1p(vec x)
     ivec k;
     const vec u = C(1) + x, lost = choose(greater(x, C(1)), C(1) - (u - x), x - (u - C(1)));
     const vec m = split_exponent(u, &k);
-    const vec f = fma_(lost, (vec)((isplat(EXPONENT_BIAS) - k) << MANTISSA_BITS), m - C(1));
+    const vec exact = fma_(lost, (vec)((isplat(EXPONENT_BIAS) - k) << MANTISSA_BITS), m - C(1));
+    const vec f =
+        choose(greater(x, C(ROUNDING)), m - C(1), exact); /* 2^-k may be out of range, the loss is too small */
     const vec y = log_or_special(u, log_of_parts(__builtin_convertvector(k, vec), f));
     return choose(greater(absolute(x), C(0)), y, choose(unordered(x, x), x, with_sign(C(0), x)));
 }

@@ -215,7 +215,10 @@ def sgd_update(theta: Array, grad: ArrayLike, lr: float, *, threads: int | None 
         Learning rate, finite.
     threads : int, optional
     """
-    if not isinstance(theta, np.ndarray) or theta.dtype not in (np.float32, np.float64):
+    if not isinstance(theta, np.ndarray) or theta.dtype.newbyteorder("=") not in (
+        np.float32,
+        np.float64,
+    ):
         came = theta.dtype if isinstance(theta, np.ndarray) else type(theta).__name__
         raise TypeError(f"theta: expected a float32 or float64 array to update, got {came}")
     if not theta.flags.writeable:
