@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
-import nnfast as nn
 import numpy as np
 import pytest
 from child import needs_native, python
+
+import nnfast as nn
 from nnfast import backend, plan
 
 
@@ -46,8 +47,9 @@ def test_info_of_the_native_backend() -> None:
     assert info["isa"] in info["isas"]
     assert set(info["isas"]) <= {"avx512", "avx2", "baseline", "neon"}
     assert info["numpy"] == np.__version__
-    assert 1 <= info["threads"]
-    assert backend.current().peak_gflops("float32", 0.01) > 0.1
+    assert info["threads"] >= 1
+    single, double = (backend.current().peak_gflops(t, 0.02) for t in ("float32", "float64"))
+    assert 0.1 < double < single < 2000
 
 
 @needs_native
@@ -64,7 +66,9 @@ def test_each_instruction_set_can_be_forced_and_no_other(monkeypatch: pytest.Mon
             seen.add(net.theta.tobytes())
     assert len(seen) <= 1
     monkeypatch.setenv("NNFAST_ISA", "sse9")
-    with pytest.raises(ValueError, match="NNFAST_ISA: expected one of .* on this processor, got 'sse9'"):
+    with pytest.raises(
+        ValueError, match=r"NNFAST_ISA: expected one of .* on this processor, got 'sse9'"
+    ):
         nn.use_backend("native")
     assert nn.info()["isa"] != "sse9"
 
@@ -85,7 +89,9 @@ def test_an_unknown_backend_is_refused(name: object) -> None:
     if name is None:
         nn.use_backend("reference")
         return
-    with pytest.raises((TypeError, ValueError), match="backend: expected one of 'native', 'reference'"):
+    with pytest.raises(
+        (TypeError, ValueError), match="backend: expected one of 'native', 'reference'"
+    ):
         nn.use_backend(name)
     assert backend._Chosen.backend is before
 
@@ -101,7 +107,7 @@ def test_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(RuntimeWarning, match="without its compiled kernels.*slow reference"):
         assert nn.info()["backend"] == "reference"
     assert "NNFAST_NO_EXT" in nn.info()["why"]  # and no second warning: it would be an error here
-    with pytest.raises(ValueError, match="'native' is not there.*C compiler"):
+    with pytest.raises(ValueError, match=r"'native' is not there.*C compiler"):
         nn.use_backend("native")
     backend._Chosen.backend = None
     monkeypatch.setenv("NNFAST_BACKEND", "reference")

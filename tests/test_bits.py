@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cases import BY_NAME, DTYPES, Case, each_case, each_dtype, finish, some_cases
 
-from nnfast import Adam, Dense
+from nnfast import Adam, Dense, Sequential
 from nnfast.plan import Job
 
 THREADS = (1, 2, 3, 8)
@@ -204,6 +204,37 @@ def test_predictor_is_a_snapshot(current: Any) -> None:
     assert one(x, out=out) is out
     assert np.array_equal(out, before)
     np.testing.assert_allclose(before, net.predictor()(x * 0) + before)
+
+
+@each_dtype
+@pytest.mark.parametrize("threads", THREADS)
+def test_subnormals_are_zeros(machine: Any, threads: int, dtype: str) -> None:
+    """What is subnormal, given or on the way, counts as zero: in every thread, in every call."""
+    tiny = float(np.finfo(dtype).tiny)
+    net = Sequential([Dense(1, use_bias=False), Dense(1, use_bias=False)], 0, dtype).build(1)
+    for x_value, first, second in ((2 * tiny, 0.25, 0.125 / tiny), (tiny / 2, 0.125 / tiny, 1)):
+        net.theta[:] = first, second
+        x = np.full((600, 1), x_value, dtype)
+        job = Job(
+            plan=net.plan,
+            theta=net.theta,
+            x=x,
+            y=np.ones((600, 1), dtype),
+            order=np.arange(600),
+            batch_size=600,
+            loss="mse",
+            outputs=np.ones((600, 1), dtype),
+            gradient=np.ones_like(net.theta),
+            threads=threads,
+            serial_below=0.0,
+        )
+        for work in (job, replace(job, gradient=None, y=None, loss=None)):
+            finish(machine.run(work))
+            assert work.outputs is not None
+            assert not work.outputs.any()
+        assert job.gradient is not None
+        assert job.gradient[1] == 0
+        assert not machine.predictor(net.plan, net.theta)(x[0]).any()
 
 
 @each_case

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-import nnfast as nn
 import pytest
-from nnfast import cli
 from test_datasets import mnist
+
+import nnfast as nn
+from nnfast import cli
 
 NATIVE = nn.info()["backend"] == "native"
 
@@ -40,7 +43,8 @@ def test_demo_in_short(capsys: pytest.CaptureFixture[str]) -> None:
 def test_demo_learns_the_digits() -> None:
     out = run("demo").stdout
     lines = [line.split() for line in out.splitlines()]
-    accuracy = {words[0]: float(words[1][:-1]) for words in lines if words and words[0] in ("native", "reference")}
+    rows = [words for words in lines if words and words[0] in ("native", "reference")]
+    accuracy = {words[0]: float(words[1][:-1]) for words in rows}
     assert set(accuracy) == ({"native", "reference"} if NATIVE else {"reference"})
     assert all(percent > 97 for percent in accuracy.values())
 
@@ -59,7 +63,8 @@ def test_info() -> None:
     facts = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert facts["nnfast"] == nn.__version__
     assert facts["backend"] == nn.info()["backend"]
-    assert run("info", env={**os.environ, "NNFAST_BACKEND": "reference"}).stdout.count("reference") == 1
+    forced = run("info", env={**os.environ, "NNFAST_BACKEND": "reference"})
+    assert forced.stdout.count("reference") == 1
 
 
 @pytest.mark.parametrize(
@@ -86,8 +91,11 @@ def test_bad_usage_is_one_line_and_code_2(arguments: list[str], code: int, words
 
 DAMAGED = {
     "images": {"train_images_idx3_ubyte": b"\0\0\x08\x03no"},
-    "no images": {"train_images_idx3_ubyte": b"\0\0\x08\x03" + bytes(12), "train_labels_idx1_ubyte": b"\0\0\x08\x01" + bytes(4)},
-}  # fmt: skip
+    "no images": {
+        "train_images_idx3_ubyte": b"\0\0\x08\x03" + bytes(12),
+        "train_labels_idx1_ubyte": b"\0\0\x08\x01" + bytes(4),
+    },
+}
 
 
 @pytest.mark.parametrize("what", DAMAGED)
@@ -98,7 +106,8 @@ def test_damaged_data_is_one_line_and_code_2(what: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("NNFAST_BACKEND", "cuda"), ("NNFAST_ISA", "sse9"), ("NNFAST_NUM_THREADS", "no")]
+    ("name", "value"),
+    [("NNFAST_BACKEND", "cuda"), ("NNFAST_ISA", "sse9"), ("NNFAST_NUM_THREADS", "no")],
 )
 def test_a_bad_setting_is_one_line_and_code_2(name: str, value: str) -> None:
     if name == "NNFAST_ISA" and not NATIVE:
@@ -142,6 +151,18 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setattr(nn, "info", interrupt)
     assert cli.main(["info"]) == 130
     assert capsys.readouterr().err == "nnfast: interrupted\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c_ends_with_130() -> None:
+    command = [sys.executable, "-m", "nnfast", "demo", "--epochs", "100000000"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    running.stdout.readline()
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=10)
+    assert (running.returncode, errors) == (130, "nnfast: interrupted\n")
 
 
 def test_a_terminal_without_utf_8() -> None:

@@ -253,10 +253,12 @@ def test_a_small_file_claims_no_memory(file: Path) -> None:
     size = 1 << 40
     write(file, {"x": entry(dtype="U8", shape=[size], data_offsets=[0, size])})
     tracemalloc.start()
-    with pytest.raises(FormatError):
-        st.load(file)
-    assert tracemalloc.get_traced_memory()[1] < 1 << 20
-    tracemalloc.stop()
+    try:
+        with pytest.raises(FormatError):
+            st.load(file)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("path", ["missing", "."])

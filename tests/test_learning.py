@@ -1,63 +1,130 @@
-"""It learns: XOR, digits; one seed, one result."""
+"""Networks learn, and the same seed is the same training on either backend."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-import nnfast as nn
+from nnfast import SGD, Adam, Dense, Sequential
 from nnfast.datasets import load_digits
+from nnfast.reference import ReferenceBackend
+
+XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32), np.array([0, 1, 1, 0])
+SEEDS = range(3)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
-def test_xor(current: Any, activation: str) -> None:
-    X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32), np.array([0, 1, 1, 0])
-    net = nn.Sequential([nn.Dense(16, activation), nn.Dense(1, "sigmoid")], seed=1)
-    net.fit(X, y, optimizer=nn.Adam(lr=0.05), epochs=400, batch_size=4)
-    assert np.array_equal(net.predict(X)[:, 0] > 0.5, y == 1)
+def digits() -> tuple[Any, Any, Any, Any]:
+    """Return X and y of training and test, the 1797 digits shuffled once."""
+    x, y = load_digits()
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = x[order], y[order]
+    return x[:1400], y[:1400], x[1400:], y[1400:]
 
 
-def test_digits(use: Callable[[str], Any]) -> None:
-    """The mean over seeds and splits, so that no one of them was chosen for its score."""
-    use("reference")
-    X, y = load_digits()
-    try:
-        use("avx512")
-    except pytest.skip.Exception:
-        nn.backend._Chosen.backend = None
-    scores = []
-    for seed in range(5):
-        order = np.random.default_rng(seed).permutation(len(X))
-        train, test = order[:-450], order[-450:]
-        net = nn.Sequential([nn.Dense(64, "relu"), nn.Dense(10)], seed=seed)
+def net_of_digits(seed: int, dtype: str = "float32") -> Sequential:
+    return Sequential([Dense(64, "relu"), Dense(10)], seed, dtype).build(64)
+
+
+@pytest.mark.parametrize(
+    ("last", "y", "loss"),
+    [
+        (Dense(1), XOR[1], None),
+        (Dense(2), XOR[1], "cross_entropy"),
+        (Dense(1, "tanh"), 2.0 * XOR[1] - 1, "mse"),
+    ],
+    ids=["binary", "labels", "mse"],
+)
+def test_xor(current: Any, last: Dense, y: Any, loss: str | None) -> None:
+    for seed in SEEDS:
+        net = Sequential([Dense(8, "tanh"), last], seed)
+        rule = Adam(lr=0.05)
+        history = net.fit(XOR[0], y, loss, rule, epochs=200, batch_size=4, verbose=0).history
+        outputs = net.predict(XOR[0])
+        classes = outputs.argmax(1) if last.units == 2 else outputs[:, 0] > 0
+        assert np.array_equal(classes, XOR[1])
+        assert history["loss"][-1] < 0.1 * history["loss"][0]
+
+
+def test_digits(machine: Any, use: Any) -> None:
+    use(machine.isa)
+    x, y, x_test, y_test = digits()
+    accuracies = []
+    for seed in SEEDS:
+        net = net_of_digits(seed)
         history = net.fit(
-            X[train], y[train], optimizer=nn.Adam(lr=0.003), epochs=40, metrics="accuracy"
-        )
-        loss = history.history["loss"]
-        assert loss[-1] < 0.1 * loss[0]
-        scores.append(net.evaluate(X[test], y[test], metrics="accuracy")["accuracy"])
-    assert np.mean(scores) > 0.97
+            x, y, optimizer=SGD(lr=0.1, momentum=0.9), epochs=15, metrics=["accuracy"], verbose=0
+        ).history
+        losses = history["loss"]
+        assert losses[0] > 2 * losses[2] > 8 * losses[-1]
+        assert history["accuracy"][-1] > 0.99
+        accuracies.append(net.evaluate(x_test, y_test, metrics=["accuracy"])["accuracy"])
+    assert np.mean(accuracies) > 0.97
 
 
 def test_one_seed_one_result(current: Any) -> None:
-    X, y = load_digits()
+    """The seed decides weights and shuffles: the same training again, another with another."""
+    x, y, _, _ = digits()
+    found = []
+    for seed in (0, 0, 1):
+        net = net_of_digits(seed)
+        history = net.fit(x[:200], y[:200], epochs=2, verbose=0).history
+        found.append((net.theta.tobytes(), history["loss"]))
+    assert found[0] == found[1] != found[2]
+    net = net_of_digits(0)
+    first = net.theta.copy()
+    net.fit(x[:50], y[:50], verbose=0)
+    assert np.array_equal(net.build(64).theta, first)
 
-    def train(seed: int) -> bytes:
-        net = nn.Sequential([nn.Dense(16, "relu"), nn.Dense(10)], seed=seed)
-        net.fit(X[:300], y[:300], epochs=2)
-        return net.theta.tobytes()
 
-    assert train(3) == train(3)
-    assert train(3) != train(4)
+def test_one_seed_on_every_fma_isa(fma_machines: list[Any], use: Any) -> None:
+    """fit itself, with shuffles, metrics and threads, has the same bits everywhere."""
+    x, y, x_test, y_test = digits()
+    found = []
+    for machine in fma_machines:
+        use(machine.isa)
+        for threads in (1, 2, 3):
+            net = net_of_digits(0)
+            more = {"optimizer": Adam(), "validation_data": (x_test, y_test)}
+            history = net.fit(
+                x, y, epochs=2, metrics=["accuracy"], threads=threads, verbose=0, **more
+            ).history
+            found.append((net.theta.tobytes(), history))
+    assert all(one == found[0] for one in found)
 
 
-def test_backends_draw_the_same_weights_and_orders(use: Callable[[str], Any], isa: str) -> None:
-    native, reference = use(isa), use("reference")
-    for n in (1, 2, 3, 4, 5, 1000):
-        for epoch in (0, 1, 2**40):
-            order = native.permutation(n, 2**63 + 5, epoch)
-            assert np.array_equal(order, reference.permutation(n, 2**63 + 5, epoch))
+@pytest.mark.parametrize("seed", [0, 1, 2**64 - 1])
+def test_both_backends_draw_the_same(machine: Any, seed: int) -> None:
+    """The order of the rows and the initial weights do not depend on the backend."""
+    reference = ReferenceBackend()
+    for n in (1, 2, 3, 5, 64, 1000):
+        for epoch in (0, 1, 7):
+            order = machine.permutation(n, seed, epoch)
+            assert np.array_equal(order, reference.permutation(n, seed, epoch))
             assert np.array_equal(np.sort(order), np.arange(n))
+    orders = [tuple(machine.permutation(50, seed, epoch)) for epoch in range(20)]
+    assert len(set(orders)) == 20
+
+
+def test_both_backends_learn_the_same(machine: Any, use: Any) -> None:
+    x, y, _, _ = digits()
+    theta = []
+    for name in ("reference", machine.isa):
+        use(name)
+        net = net_of_digits(5, "float64")
+        start = net.theta.copy()
+        net.fit(x[:300], y[:300], optimizer=SGD(lr=0.1, momentum=0.9), epochs=3, verbose=0)
+        theta.append((start, net.theta.copy()))
+    assert np.array_equal(theta[0][0], theta[1][0])
+    np.testing.assert_allclose(theta[0][1], theta[1][1], rtol=0, atol=1e-11)
+
+
+def test_permutation_is_uniform(machine: Any) -> None:
+    """Each of the 24 orders of 4 rows comes about as often as any other (chi squared, 23 dof)."""
+    counts: dict[tuple[int, ...], int] = {}
+    for epoch in range(4800):
+        order = tuple(machine.permutation(4, 1, epoch).tolist())
+        counts[order] = counts.get(order, 0) + 1
+    assert len(counts) == 24
+    assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 60

@@ -19,6 +19,7 @@ Labels = NDArray[np.int64]
 _IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _DEFLATE_MAX_RATIO = 1032  # zlib, "Maximum Expansion Factor": a byte never yields more than this
+_MAX_AXES = 32  # NumPy 1's
 _PIECE = 1 << 20  # bytes read at a time
 _MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -125,11 +126,15 @@ def _read_idx(file: BufferedIOBase, path: Path, most: int) -> NDArray[Any]:
             f"got {magic.hex(' ') or 'an empty file'}"
         )
     n_axes = magic[3]
+    if n_axes > _MAX_AXES:
+        raise ValueError(f"{path}: header has {n_axes} axes; expected at most {_MAX_AXES}")
     axes = file.read(4 * n_axes)
     if len(axes) < 4 * n_axes:
         raise ValueError(f"{path}: ends inside its header of {n_axes} axes; fetch it again")
     shape = tuple(np.frombuffer(axes, ">u4").tolist())
     dtype = np.dtype(_IDX_DTYPES[magic[2]])
+    if math.prod(axis or 1 for axis in shape) * dtype.itemsize >= 2**63:
+        raise ValueError(f"{path}: header promises {shape}, which is beyond any memory")
     size = math.prod(shape) * dtype.itemsize
     if size > most - 4 - 4 * n_axes:
         raise ValueError(
