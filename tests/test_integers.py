@@ -54,7 +54,7 @@ NET = Case(
 def exact_net(inputs: int, hidden: int, outputs: int, batch: int) -> Case:
     """Return a net whose steps are exact: sizes and rates are powers of 2 where they divide."""
     layers = (Dense(hidden, "relu"), Dense(outputs))
-    rule = SGD(lr=batch * outputs * 2.0**-9, momentum=0.5)
+    rule = SGD(lr=batch * outputs * 2.0**-9)
     return replace(
         NET, layers=layers, input_shape=inputs, batch_size=batch, rows=batch, optimizer=rule
     )
