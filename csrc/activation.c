@@ -1,29 +1,64 @@
 /* activation.c: activations as passes over rows just written, still in L1.
  *
  *     activate  y = f(z) in place        gate  dy *= f'(z), written with y = f(z)
- * A vector that reaches beyond the n columns of a row works on padding, which the arena's rows have.
+ * gelu and silu have no derivative that y could give: their pass forward leaves f'(z) in `slope`, and gate reads it in
+ * place of y. A vector that reaches beyond the n columns of a row works on padding, which the arena's rows have.
  */
 #include "engine.h"
 #include "vecmath.h"
 
-INLINE vec value(const int name, vec z)
+#define LEAK 0.01
+#define ROOT_2_PI 0x1.40d931ff62706p+1
+#define ROOT_HALF 0x1.6a09e667f3bcdp-1
+
+/* z P(Z < z), Z normal: from the tail on the side of z */
+INLINE vec gelu(vec z, vec *slope)
+{
+    const vec size = minimum(C(ERFC_END / ROOT_HALF), absolute(z)), density = vec_gauss(size, 0.5);
+    const vec tail = C(0.5) * density * vec_erfcx(C(ROOT_HALF) * size);
+    const vec below = choose(greater(z, C(0)), C(1) - tail, tail);
+    *slope = fma_(choose(greater(absolute(z), size), C(0), z), density * C(1 / ROOT_2_PI), below);
+    return z * below;
+}
+
+INLINE vec silu(vec z, vec *slope)
+{
+    const vec s = vec_sigmoid(z), y = z * s;
+    *slope = fma_(y, vec_sigmoid(C(0) - z), s);
+    return y;
+}
+
+INLINE vec value(const int name, vec z, vec *slope)
 {
     switch (name) {
     case NN_SIGMOID: return vec_sigmoid(z);
     case NN_TANH: return vec_tanh(z);
     case NN_RELU: return maximum(splat(0), z);
     case NN_STEP: return choose(unordered(z, z), z, keep(greater(z, splat(0)), splat(1)));
+    case NN_LEAKY_RELU: return choose(greater(splat(0), z), C(LEAK) * z, z);
+    case NN_ELU: return choose(greater(splat(0), z), vec_expm1(z), z);
+    case NN_GELU: return gelu(z, slope);
+    case NN_SILU: return silu(z, slope);
+    case NN_SOFTPLUS: return maximum(splat(0), z) + vec_log1p(vec_exp(splat(0) - absolute(z)));
+    case NN_ARCTAN: return vec_atan(z);
     default: return z;
     }
 }
 
 INLINE vec gated(const int name, vec dy, vec y)
 {
+    const mask positive = greater(y, splat(0)) | unordered(y, y);
     switch (name) {
     case NN_SIGMOID: return dy * fnma_(y, y, y);
     case NN_TANH: return dy * fnma_(y, y, splat(1));
-    case NN_RELU: return keep(greater(y, splat(0)) | unordered(y, y), dy);
+    case NN_RELU: return keep(positive, dy);
     case NN_STEP: return splat(0);
+    case NN_LEAKY_RELU: return choose(positive, dy, C(LEAK) * dy);
+    case NN_ELU: return choose(positive, dy, fma_(dy, y, dy));
+    case NN_GELU:
+    case NN_SILU: return dy * y;
+    case NN_SOFTPLUS: return dy * (splat(0) - vec_expm1(splat(0) - y));
+    case NN_ARCTAN: return dy * vec_cos_squared(y);
     default: return dy;
     }
 }
@@ -35,15 +70,38 @@ INLINE vec gated(const int name, vec dy, vec y)
     case NN_TANH: PASS(NN_TANH) break;                                                                                 \
     case NN_RELU: PASS(NN_RELU) break;                                                                                 \
     case NN_STEP: PASS(NN_STEP) break;                                                                                 \
+    case NN_LEAKY_RELU: PASS(NN_LEAKY_RELU) break;                                                                     \
+    case NN_ELU: PASS(NN_ELU) break;                                                                                   \
+    case NN_GELU: PASS(NN_GELU) break;                                                                                 \
+    case NN_SILU: PASS(NN_SILU) break;                                                                                 \
+    case NN_SOFTPLUS: PASS(NN_SOFTPLUS) break;                                                                         \
+    case NN_ARCTAN: PASS(NN_ARCTAN) break;                                                                             \
     default: break;                                                                                                    \
     }
 
-void FN(activate)(int name, int rows, int n, real *y, ptrdiff_t row)
+void FN(activate)(int name, int rows, int n, real *y, ptrdiff_t row, real *slope)
 {
     if (n == row) n *= rows, rows = 1;
 #define PASS(NAME)                                                                                                     \
     for (int r = 0; r < rows; r++)                                                                                     \
-        for (int i = 0; i < n; i += LANES) store(y + r * row + i, value(NAME, load(y + r * row + i)));
+        for (int i = 0; i < n; i += LANES) {                                                                           \
+            vec f;                                                                                                     \
+            store(y + r * row + i, value(NAME, load(y + r * row + i), &f));                                            \
+            if (slope && needs_z(NAME)) store(slope + r * row + i, f);                                             \
+        }
+#define PASS_IN_PAIRS(NAME)                                                                                            \
+    for (int r = 0; r + 1 < rows; r += 2) {                                                                            \
+        vec f;                                                                                                         \
+        real *a = y + r * row, *b = a + row;                                                                           \
+        store_pair(a, b, value(NAME, load_pair(a, b), &f));                                                            \
+    }
+#ifdef AVX512_VECTORS
+    if (n <= LANES / 2 && !slope) {
+        FOR_EACH_NAME(name, PASS_IN_PAIRS)
+        y += rows / 2 * 2 * row;
+        rows %= 2;
+    }
+#endif
     FOR_EACH_NAME(name, PASS)
 #undef PASS
 }
@@ -101,7 +159,7 @@ void FN(activation_forward)(const program *p, const layer *l, const worker *w, s
             softmax(l->n_out, y, z);
         } else {
             memcpy(y, z, l->n_out * sizeof *y);
-            FN(activate)(l->activation, 1, l->n_out, y, 0);
+            FN(activate)(l->activation, 1, l->n_out, y, 0, slope_of(l, w, r * l->row));
         }
     }
 }
@@ -115,16 +173,16 @@ void FN(activation_backward)(const program *p, const layer *l, const worker *w, 
         if (l->activation == NN_SOFTMAX)
             softmax_grad(l->n_out, dz, y, dz);
         else
-            FN(gate)(l->activation, 1, l->n_out, dz, 0, y, 0);
+            FN(gate)(l->activation, 1, l->n_out, dz, 0, w->values + l->kept + r * l->row, 0);
         for (int j = 0; j < l->n_out; j++) dx[j] = l->add_dx ? dx[j] + dz[j] : dz[j];
-        FN(gate)(l->gate, 1, l->n_out, dx, 0, w->values + to->y + r * to->row, 0);
+        FN(gate)(l->gate, 1, l->n_out, dx, 0, w->values + to->kept + r * to->row, 0);
     }
 }
 
-/* The faces for dense arrays: blocks of them pass through a padded row. */
+/* The faces for dense arrays: blocks of them pass through a padded row. y: z where needs_z. */
 static void padded(int64_t name, int64_t n, real *out, const real *y, const real *dy)
 {
-    real a[BLOCK], b[BLOCK];
+    real a[BLOCK], b[BLOCK], slope[BLOCK];
     for (int64_t i = 0; i < n; i += BLOCK) {
         const int size = (int)at_most(n - i, BLOCK);
         const size_t bytes = size * sizeof *out;
@@ -133,9 +191,10 @@ static void padded(int64_t name, int64_t n, real *out, const real *y, const real
         memcpy(a, y + i, bytes);
         if (dy) {
             memcpy(b, dy + i, bytes);
-            FN(gate)((int)name, 1, size, b, 0, a, 0);
+            if (needs_z((int)name)) FN(activate)((int)name, 1, size, a, 0, slope);
+            FN(gate)((int)name, 1, size, b, 0, needs_z((int)name) ? slope : a, 0);
         } else
-            FN(activate)((int)name, 1, size, a, 0);
+            FN(activate)((int)name, 1, size, a, 0, NULL);
         memcpy(out + i, dy ? b : a, bytes);
     }
 }
@@ -173,6 +232,7 @@ void FN(function_array)(int64_t name, int64_t n, void *out, const void *in)
         case NN_EXP: store_first(y + i, vec_exp(v), left); break;
         case NN_LOG: store_first(y + i, vec_log(v), left); break;
         case NN_LOG1P: store_first(y + i, vec_log1p(v), left); break;
+        case NN_ERF: store_first(y + i, vec_erf(v), left); break;
         }
     }
     restore_denormals(before);

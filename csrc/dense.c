@@ -12,7 +12,7 @@
 
 enum { CHUNK = 48 * 64 * 3 }; /* weights a unit of work: half an L1, in whole vectors and tiles of rows */
 
-static nn_rows input_rows(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
+nn_rows FN(input_rows)(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
 {
     if (l->input < 0) return (nn_rows){NULL, w->x + first, offset, w->x + first};
     const layer *from = p->layers + l->input;
@@ -42,8 +42,11 @@ static void copy_parameters(const layer *l, int widest, real *weights, real *bia
 static void copy_slice(const program *p, const layer *l, void *plain, real *packed, bool unpack)
 {
     real *weights = (real *)plain + l->theta;
-    const bool behind = l->use_bias && !p->call->bias;
-    copy_parameters(l, p->widest, weights, behind ? weights + (int64_t)l->n_in * l->n_out : NULL, packed, unpack);
+    real *bias = l->use_bias && !p->call->bias ? weights + (int64_t)l->n_in * l->n_out : NULL;
+    if (l->narrow)
+        FN(narrow_copy)(l, weights, bias, packed, unpack);
+    else
+        copy_parameters(l, p->widest, weights, bias, packed, unpack);
 }
 
 void FN(dense_pack)(const program *p, const layer *l)
@@ -53,7 +56,7 @@ void FN(dense_pack)(const program *p, const layer *l)
     if (c->bias) memcpy(p->theta + l->bias, c->bias, l->n_out * sizeof(real));
     for (int i = 0; i < p->slots; i++)
         copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, false);
-    if (l->need_dx)
+    if (l->need_dx && !l->narrow)
         for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q))
             FN(dense_transpose)(p, l, q, 0, l->n_in);
 }
@@ -84,6 +87,10 @@ void FN(dense_transpose)(const program *p, const layer *l, panel q, int first, i
 
 void FN(dense_forward)(const program *p, const layer *l, const worker *w, share s)
 {
+    if (l->narrow) {
+        FN(narrow_forward)(p, l, w, s);
+        return;
+    }
     const int rows = s.end - s.first;
     int turn = 0;
     for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
@@ -100,15 +107,20 @@ void FN(dense_forward)(const program *p, const layer *l, const worker *w, share 
                                .seg = size,
                                .start = k ? START_ZERO : START_BIAS,
                                .end = k ? (relu ? END_ADD_RELU : END_ADD) : (relu ? END_RELU : END_STORE)};
-            FN(panel)(width, rows, y, input_rows(p, l, w, s.first, k), panel + (int64_t)k * width,
+            FN(panel)(width, rows, y, FN(input_rows)(p, l, w, s.first, k), panel + (int64_t)k * width,
                   p->theta + l->bias + q.column, &t);
         }
-        if (l->activation != NN_RELU) FN(activate)(l->activation, rows, width, y, l->row);
+        if (l->activation != NN_RELU)
+            FN(activate)(l->activation, rows, width, y, l->row, slope_of(l, w, s.first * l->row + q.column));
     }
 }
 
 void FN(dense_backward)(const program *p, const layer *l, const worker *w, share s)
 {
+    if (l->narrow) {
+        FN(narrow_backward)(p, l, w, s);
+        return;
+    }
     const layer *to = p->layers + l->input;
     const int rows = s.end - s.first;
     int turn = 0;
@@ -126,13 +138,13 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
             const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n, NULL};
             FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
         }
-        FN(gate)(l->gate, rows, width, dx, to->row, w->values + to->y + s.first * to->row + q.column, to->row);
+        FN(gate)(l->gate, rows, width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
     }
 }
 
 /* Of the rows of a panel with its bias, from the thread's share of all of the step's columns: first to end, in whole
  * vectors so that W^T can follow. Row 0 takes the bias along. */
-static share rows_of_panel(const program *p, pass *s, int rows, int width)
+share FN(rows_of_panel)(const program *p, pass *s, int rows, int width)
 {
     int64_t cut[2] = {0, rows};
     if (s->parts > 1)
@@ -145,7 +157,7 @@ static share rows_of_panel(const program *p, pass *s, int rows, int width)
 }
 
 /* The sum over the workers' partial gradients, in the order of their blocks. */
-static void add_partials(const program *p, const pass *s, int64_t offset, int64_t n)
+void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n)
 {
     for (int64_t i = offset; i < offset + n; i += LANES) {
         vec sum = load(p->workers[0].gradient + i);
@@ -155,43 +167,58 @@ static void add_partials(const program *p, const pass *s, int64_t offset, int64_
     }
 }
 
-/* dW of rows [first, end) of panel q, or db (first = end = 0 means the bias), and what follows from it. */
+/* How a sum of dW ends: in the gradient, or in theta where plain SGD may take it there at once. */
+int FN(end_of_sum)(const program *p, const layer *l, const pass *s)
+{
+    const double *constants = p->call->constants;
+    const bool fused = s->last && s->rate && l->fuse_update && s->from && p->call->optimizer == NN_SGD &&
+                       constants[0] == 0 && constants[2] == 0;
+    return s->first ? (fused ? END_UPDATE : END_STORE) : (fused ? END_ADD_UPDATE : END_ADD);
+}
+
+/* dW of rows [first, end) of panel q, db with the first of them, and what follows from it. */
 static void update_unit(const program *p, const layer *l, const pass *s, panel q, int first, int end)
 {
-    static const real one = 1;
-    const bool bias = end == 0;
-    const int width = q.width, height = bias ? 1 : end - first;
-    const int64_t offset =
-        bias ? l->bias + q.column : l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
-    const double *constants = p->call->constants;
+    const int width = q.width, height = end - first;
+    const int64_t offset = l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
+    const int64_t bias = l->use_bias && first == 0 ? l->bias + q.column : -1;
     const bool last = s->last && s->rate;
-    const bool fused =
-        last && l->fuse_update && s->from && p->call->optimizer == NN_SGD && constants[0] == 0 && constants[2] == 0;
+    const int end_of_sum = FN(end_of_sum)(p, l, s);
     if (s->from) {
         const worker *w = s->from;
         const nn_tile t = {.y_row = width,
-                           .x_k = bias ? 0 : input_row(p, l),
+                           .x_k = input_row(p, l),
                            .w_k = l->row,
                            .segs = 1,
                            .seg = s->rows,
-                           .end = fused ? (s->first ? END_UPDATE : END_ADD_UPDATE) : (s->first ? END_STORE : END_ADD),
-                           .rate = last ? s->rate[0] : 0};
-        nn_rows x = bias ? (nn_rows){&one, NULL, 0, NULL} : input_rows(p, l, w, 0, first);
+                           .end = end_of_sum,
+                           .rate = last ? s->rate[0] : 0,
+                           .bias = bias < 0 ? NULL : s->to + bias,
+                           .updated_bias = bias < 0 ? NULL : p->theta + bias};
+        nn_rows x = FN(input_rows)(p, l, w, 0, first);
         if (x.pointers && w->next && q.column == 0) x.next = w->next;
         FN(outer)(width, height, s->to + offset, x, w->values + l->dy + q.column, p->theta + offset, &t);
-    } else
-        add_partials(p, s, offset, (int64_t)height * width);
+    } else {
+        FN(add_partials)(p, s, offset, (int64_t)height * width);
+        if (bias >= 0) FN(add_partials)(p, s, bias, width);
+    }
     if (!last) return;
-    if (!fused) FN(update)(p, s->rate, offset, (int64_t)height * width);
-    if (l->need_dx && !bias) FN(dense_transpose)(p, l, q, first, end);
+    if (end_of_sum < END_UPDATE) {
+        FN(update)(p, s->rate, offset, (int64_t)height * width);
+        if (bias >= 0) FN(update)(p, s->rate, bias, width);
+    }
+    if (l->need_dx) FN(dense_transpose)(p, l, q, first, end);
 }
 
 void FN(dense_update)(const program *p, const layer *l, pass *s)
 {
+    if (l->narrow) {
+        FN(narrow_update)(p, l, s);
+        return;
+    }
     for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
-        const int width = q.width, chunk = CHUNK / width;
-        const share mine = rows_of_panel(p, s, l->n_in, width);
-        if (l->use_bias && mine.first == 0 && mine.end > 0) update_unit(p, l, s, q, 0, 0);
+        const int chunk = CHUNK / q.width;
+        const share mine = FN(rows_of_panel)(p, s, l->n_in, q.width);
         for (int k = mine.first; k < mine.end; k += chunk)
             update_unit(p, l, s, q, k, (int)at_most(k + chunk, mine.end));
     }

@@ -11,6 +11,9 @@
 /* R1: product sums run in blocks of 256, and so many rows go depth-first through the layers at a time. */
 enum { BLOCK = 256 };
 
+/* A last layer of so few outputs works in columns, where a block has a vector of rows (narrow.c). */
+enum { MAX_NARROW = 8 };
+
 INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -56,7 +59,9 @@ typedef struct layer {
     int64_t theta;         /* offsets: in theta ... */
     int64_t bias, weights; /* ... in the packed vectors: [n_out], panels of [n_in] rows ... */
     int64_t transposed;    /* ... in the program: W^T, panels of [n_out] rows */
-    int64_t y, dy, row;    /* in a worker: output and its gradient, both [BLOCK][row] */
+    int64_t y, dy, row;    /* in a worker: output and its gradient, both [BLOCK][row], if narrow [n_out][row] */
+    int64_t kept;          /* what its derivative is made from: y, or f'(z) itself in a place like y's */
+    bool narrow;
 } layer;
 
 /* What one block of rows needs. A team shares one worker, or each thread has its own and its own partial gradient. */
@@ -64,6 +69,7 @@ typedef struct worker {
     const real **x, **y; /* [BLOCK] rows of the batch */
     const real **next;   /* NULL, or the rows that will follow */
     real *x_converted, *y_converted;
+    real *targets; /* of a narrow last layer: [n_out][row] */
     double *losses; /* [BLOCK] */
     real *values;   /* outputs and gradients of the layers */
     real *gradient; /* packed */
@@ -75,6 +81,7 @@ typedef struct program {
     int widest, slots; /* vectors of a panel; vectors of the optimizer's state */
     bool side_by_side; /* one block a thread, in place of one block for the team */
     bool backward;
+    int unit;                       /* rows that a team shares out come in multiples of it */
     int64_t n_packed, step_cost;    /* packed length; weights that a parameter pass goes through */
     real *theta, *gradient, *state; /* packed */
     real *transposed;
@@ -116,8 +123,23 @@ void FN(dense_transpose)(const program *p, const layer *l, panel q, int first, i
 void FN(dense_forward)(const program *p, const layer *l, const worker *w, share s);
 void FN(dense_backward)(const program *p, const layer *l, const worker *w, share s);
 void FN(dense_update)(const program *p, const layer *l, pass *s);
-/* activation.c: in place on rows `row` apart; gate: dy *= f'(z), from y */
-void FN(activate)(int name, int rows, int n, real *y, ptrdiff_t row);
+nn_rows FN(input_rows)(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset);
+share FN(rows_of_panel)(const program *p, pass *s, int rows, int width);
+int FN(end_of_sum)(const program *p, const layer *l, const pass *s);
+void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n);
+/* narrow.c */
+void FN(narrow_copy)(const layer *l, real *weights, real *bias, real *packed, bool unpack);
+void FN(narrow_forward)(const program *p, const layer *l, const worker *w, share s);
+void FN(narrow_backward)(const program *p, const layer *l, const worker *w, share s);
+void FN(narrow_update)(const program *p, const layer *l, pass *s);
+/* activation.c: in place on rows `row` apart; slope: NULL, or receives f'(z) where needs_z; gate: dy *= f'(z), from y
+ * or slope */
+INLINE bool needs_z(int name) { return name == NN_GELU || name == NN_SILU; }
+void FN(activate)(int name, int rows, int n, real *y, ptrdiff_t row, real *slope);
+INLINE real *slope_of(const layer *l, const worker *w, ptrdiff_t offset)
+{
+    return l->kept == l->y ? NULL : w->values + l->kept + offset;
+}
 void FN(gate)(int name, int rows, int n, real *dy, ptrdiff_t dy_row, const real *y, ptrdiff_t y_row);
 void FN(activation_forward)(const program *p, const layer *l, const worker *w, share s);
 void FN(activation_backward)(const program *p, const layer *l, const worker *w, share s);

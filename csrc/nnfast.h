@@ -13,15 +13,38 @@
 /* The lists below are compared with plan.py, activations.py, losses.py and optimizers.py when nnfast is imported. */
 #define NN_NAMES                                                                                                       \
     "ops: dense(n_in, n_out, activation, use_bias, trainable) activation(n, activation); "                             \
-    "activations: identity sigmoid tanh relu softmax step; "                                                           \
-    "losses: mse cross_entropy binary_cross_entropy; "                                                                 \
+    "activations: identity sigmoid tanh relu softmax step leaky_relu elu gelu silu softplus arctan; "                   \
+    "losses: mse cross_entropy binary_cross_entropy mae huber poisson hinge perceptron; "                              \
     "optimizers: sgd adam"
 
 enum nn_op { NN_DENSE, NN_ACTIVATION };
 enum nn_dense_attribute { NN_N_IN, NN_N_OUT, NN_DENSE_ACTIVATION, NN_USE_BIAS, NN_TRAINABLE };
 enum nn_activation_attribute { NN_N, NN_ACTIVATION_NAME };
-enum nn_activation { NN_IDENTITY, NN_SIGMOID, NN_TANH, NN_RELU, NN_SOFTMAX, NN_STEP };
-enum nn_loss { NN_NO_LOSS = -1, NN_MSE, NN_CROSS_ENTROPY, NN_BINARY_CROSS_ENTROPY };
+enum nn_activation {
+    NN_IDENTITY,
+    NN_SIGMOID,
+    NN_TANH,
+    NN_RELU,
+    NN_SOFTMAX,
+    NN_STEP,
+    NN_LEAKY_RELU,
+    NN_ELU,
+    NN_GELU,
+    NN_SILU,
+    NN_SOFTPLUS,
+    NN_ARCTAN
+};
+enum nn_loss {
+    NN_NO_LOSS = -1,
+    NN_MSE,
+    NN_CROSS_ENTROPY,
+    NN_BINARY_CROSS_ENTROPY,
+    NN_MAE,
+    NN_HUBER,
+    NN_POISSON,
+    NN_HINGE,
+    NN_PERCEPTRON
+};
 enum nn_optimizer { NN_NO_OPTIMIZER = -1, NN_SGD, NN_ADAM };
 
 enum { NN_MAX_ATTRIBUTES = 16, NN_MAX_INPUTS = 2, NN_MAX_THREADS = 256 };
@@ -86,9 +109,10 @@ typedef struct nn_tile {
     int64_t segs, seg; /* K = segs * seg */
     int64_t start, end;
     double rate;
+    void *bias, *updated_bias; /* outer: NULL, or where sum_j w[j] goes, as another row 0 of y and of what is updated */
 } nn_tile;
 
-enum nn_function { NN_EXP, NN_LOG, NN_LOG1P };
+enum nn_function { NN_EXP, NN_LOG, NN_LOG1P, NN_ERF };
 
 /* Everything one (ISA, dtype) offers. Arrays are dense unless said otherwise. */
 typedef struct nn_table {
@@ -99,6 +123,7 @@ typedef struct nn_table {
     void (*release)(nn_call *call);
     void (*predict_row)(const nn_call *call, const void *x, void *y); /* a prepared call; [n_in] to [n_out] */
     /* nnfast.ops; matrices are [rows][n] */
+    /* y: outputs, but z where the derivative needs it (gelu, silu) */
     int (*dense_backward)(nn_call *call, const nn_source *y, void *dx, void *db);
     void (*activation)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
     void (*activation_grad)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);

@@ -4,6 +4,7 @@
 #include "engine.h"
 
 enum { SMALL_NET = 1 << 15 }; /* parameters up to which a team takes a block each: partial gradients stay in L2 */
+enum { LONG_ROW = 64 };       /* inputs from which the next minibatch's rows are fetched line by line */
 
 static int producer(const program *p, int64_t offset)
 {
@@ -56,6 +57,16 @@ static void add_rows(program *p)
     }
 }
 
+/* Columns pay where a block has some vectors of rows; nnfast.ops wants its arrays in rows. */
+static void choose_columns(program *p, int64_t rows)
+{
+    layer *last = p->layers + p->n_layers - 1;
+    last->narrow = last->op == NN_DENSE && last->n_out <= MAX_NARROW && rows >= LANES &&
+                   !(p->backward && p->call->loss == NN_NO_LOSS);
+    p->unit = last->narrow ? 16 : 1;
+    if (last->narrow) last->row = round_up(at_most(rows, BLOCK), 16) + 64 / (int64_t)sizeof(real);
+}
+
 /* Who passes a gradient to whom: backward order is descending, so the first consumer of an output passes last. */
 static void link_gradients(program *p)
 {
@@ -105,28 +116,37 @@ static void *take(places *at, int64_t n, size_t size)
     return place;
 }
 
+static int64_t rows_of_step(const program *p)
+{
+    return p->backward ? at_most(p->call->batch, p->call->n) : p->call->n;
+}
+
 static size_t place(program *p, char *base)
 {
     const nn_call *c = p->call;
+    const layer *last = p->layers + p->n_layers - 1;
     places at = {base, 0};
-    const int64_t rows = at_most(BLOCK, p->backward ? at_most(c->batch, c->n) : c->n);
+    const int64_t rows = at_most(BLOCK, rows_of_step(p));
     int64_t values = 0;
     p->n_packed = 0;
     p->step_cost = 0;
     int64_t transposed = 0;
     for (int i = 0; i < p->n_layers; i++) {
         layer *l = p->layers + i;
+        const int64_t size = l->row * (l->narrow ? l->n_out : rows);
         l->y = values;
-        l->dy = l->y + rows * l->row;
-        values = l->dy + (p->backward ? rows * l->row : c->loss == NN_NO_LOSS ? 0 : rows * l->row);
+        l->dy = l->y + size;
+        values = l->dy + (p->backward || c->loss != NN_NO_LOSS ? size : 0);
+        l->kept = p->backward && needs_z(l->activation) ? values : l->y;
+        if (l->kept != l->y) values += size;
         if (l->op != NN_DENSE) continue;
-        const int64_t width = round_up(l->n_out, LANES), height = round_up(l->n_in, LANES);
+        const int64_t width = l->narrow ? l->n_out : round_up(l->n_out, LANES), height = round_up(l->n_in, LANES);
         l->bias = p->n_packed;
-        l->weights = l->bias + width;
+        l->weights = l->bias + round_up(l->n_out, LANES);
         p->n_packed = l->weights + width * height;
         if (l->trainable) p->step_cost += width * l->n_in;
         l->transposed = transposed;
-        if (l->need_dx) transposed += round_up(l->n_out, LANES) * height;
+        if (l->need_dx && !l->narrow) transposed += width * height;
     }
     const int64_t n = p->n_packed + 16;
     p->theta = take(&at, n, sizeof(real));
@@ -137,10 +157,11 @@ static size_t place(program *p, char *base)
         worker *w = p->workers + i;
         w->x = take(&at, rows, sizeof *w->x);
         w->y = take(&at, rows, sizeof *w->y);
-        w->next = p->backward && p->x_direct && !p->side_by_side ? take(&at, rows, sizeof *w->next) : NULL;
+        w->next = p->backward && p->x_direct && !p->side_by_side && c->n_in >= LONG_ROW ? take(&at, rows, sizeof *w->next) : NULL;
         w->x_converted = take(&at, p->x_direct ? 0 : rows * c->n_in, sizeof(real));
         w->y_converted = take(&at, p->y_direct || !c->y.data ? 0 : rows * c->n_out, sizeof(real));
-        w->losses = take(&at, rows, sizeof *w->losses);
+        w->targets = take(&at, last->narrow && c->loss != NN_NO_LOSS ? last->n_out * last->row : 0, sizeof(real));
+        w->losses = take(&at, rows + 16, sizeof *w->losses);
         w->values = take(&at, values + 16, sizeof(real));
         w->gradient = take(&at, p->backward && p->side_by_side ? n : 0, sizeof(real));
     }
@@ -168,7 +189,8 @@ int FN(prepare)(nn_call *c)
     p->x_direct = direct(&c->x);
     p->y_direct = direct(&c->y);
 
-    const int64_t rows = p->backward ? at_most(c->batch, c->n) : c->n;
+    const int64_t rows = rows_of_step(p);
+    choose_columns(p, rows);
     p->widest = widest_panel(rows);
     double parameters = 0;
     for (int i = 0; i < p->n_layers; i++)

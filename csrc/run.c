@@ -25,9 +25,9 @@ static double now(void)
 /* ---- rows of the user's arrays ---- */
 
 /* Elements lie where the user put them: perhaps unaligned, in the other byte order, of another type. */
-static void convert(real *to, const nn_source *s, int64_t row, int64_t n)
+static void convert(real *to, const nn_source *s, int64_t row, int64_t column, int64_t n)
 {
-    const char *from = s->data + row * s->row_stride;
+    const char *from = s->data + row * s->row_stride + column * s->stride;
 #define ELEMENTS(type)                                                                                                 \
     for (int64_t j = 0; j < n; j++, from += s->stride) {                                                               \
         type v;                                                                                                        \
@@ -56,36 +56,67 @@ static void convert(real *to, const nn_source *s, int64_t row, int64_t n)
 static const real *row_of(const nn_source *s, bool direct, int64_t row, int64_t n, real *converted)
 {
     if (direct) return (const real *)(s->data + row * s->row_stride);
-    convert(converted, s, row, n);
+    convert(converted, s, row, 0, n);
     return converted;
 }
 
-/* order: the rows of the block. Rows lie at random, so their cache misses would cost a tenth of a step: the rows after
- * these, as far as there are `left`, are named here, their targets fetched now, and X's lines during the dW of the
- * first layer (tile.h). */
+/* Targets as a narrow last layer wants them: in columns, labels as one-hot ones. */
+static void gather_columns(const program *p, const worker *w, const int64_t *order, int first, int end)
+{
+    const nn_call *c = p->call;
+    const ptrdiff_t row = p->layers[p->n_layers - 1].row;
+    for (int n = 0; n < c->n_out; n++) {
+        real *column = w->targets + n * row;
+        if (c->labels)
+            for (int i = first; i < end; i++) {
+                const int64_t label = c->labels[order[i]];
+                column[i] = (uint64_t)label < (uint64_t)c->n_out ? label == n : (real)NAN;
+            }
+        else if (p->y_direct)
+            for (int i = first; i < end; i++)
+                column[i] = ((const real *)(c->y.data + order[i] * c->y.row_stride))[n];
+        else
+            for (int i = first; i < end; i++) convert(column + i, &c->y, order[i], n, 1);
+    }
+}
+
+/* order: the rows of the block. Rows lie at random, so their cache misses would cost a tenth of a step. Short ones are
+ * fetched here. Of long ones, those after these, as far as there are `left`, are named here, their targets fetched now,
+ * and X's lines during the dW of the first layer (tile.h). */
 static void gather(const program *p, const worker *w, const int64_t *order, int first, int end, int rows, int64_t left)
 {
     const nn_call *c = p->call;
-    for (int i = first; i < end; i++) {
-        w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
-        if (c->y.data) w->y[i] = row_of(&c->y, p->y_direct, order[i], c->n_out, w->y_converted + i * c->n_out);
-        if (!w->next) continue;
-        const int64_t after = order[i + rows < left ? i + rows : i];
-        w->next[i] = (const real *)(c->x.data + after * c->x.row_stride);
-        __builtin_prefetch(c->labels ? (const char *)(c->labels + after) : c->y.data + after * c->y.row_stride);
-    }
+    if (p->x_direct && !w->next)
+        for (int i = first; i < end; i++) {
+            w->x[i] = (const real *)(c->x.data + order[i] * c->x.row_stride);
+            __builtin_prefetch(w->x[i]);
+        }
+    else
+        for (int i = first; i < end; i++)
+            w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
+    if (w->next)
+        for (int i = first; i < end; i++) {
+            const int64_t after = order[i + rows < left ? i + rows : i];
+            w->next[i] = (const real *)(c->x.data + after * c->x.row_stride);
+            __builtin_prefetch(c->labels ? (const char *)(c->labels + after) : c->y.data + after * c->y.row_stride);
+        }
+    if (p->layers[p->n_layers - 1].narrow && c->loss != NN_NO_LOSS)
+        gather_columns(p, w, order, first, end);
+    else if (c->y.data)
+        for (int i = first; i < end; i++)
+            w->y[i] = row_of(&c->y, p->y_direct, order[i], c->n_out, w->y_converted + i * c->n_out);
 }
 
 /* ---- a block ---- */
 
 static void forward(const program *p, const worker *w, const layer *l, share s)
 {
-    (l->op == NN_DENSE ? FN(dense_forward) : FN(activation_forward))(p, l, w, s);
+    if (s.first < s.end) (l->op == NN_DENSE ? FN(dense_forward) : FN(activation_forward))(p, l, w, s);
 }
 
 static void backward(const program *p, const worker *w, const layer *l, share s)
 {
-    (l->op == NN_DENSE ? FN(dense_backward) : FN(activation_backward))(p, l, w, s);
+    if (s.first < s.end) (l->op == NN_DENSE ? FN(dense_backward) : FN(activation_backward))(p, l, w, s);
 }
 
 /* This thread's share of a block of `rows`. by_panels: all rows of some panels, and a barrier after each layer; what
@@ -95,37 +126,47 @@ typedef struct cut {
     bool by_panels;
     const nn_team *team;
 } cut;
-static share rows_of(const cut *k)
+static share rows_of(const program *p, const cut *k)
 {
-    return (share){k->rows * k->team->index / k->team->size, k->rows * (k->team->index + 1) / k->team->size, 0, 1};
+    const int units = (k->rows + p->unit - 1) / p->unit, index = k->team->index, size = k->team->size;
+    const int64_t first = units * index / size * p->unit, end = units * (index + 1) / size * p->unit;
+    return (share){(int)at_most(first, k->rows), (int)at_most(end, k->rows), 0, 1};
 }
-static share of_layer(const cut *k, const layer *l)
+static share of_layer(const program *p, const cut *k, const layer *l)
 {
-    if (!k->by_panels || l->op != NN_DENSE) return rows_of(k);
+    if (!k->by_panels || l->op != NN_DENSE || l->narrow) return rows_of(p, k);
     return (share){0, k->rows, k->team->index, k->team->size};
+}
+
+static void put_outputs(const program *p, const worker *w, const layer *last, real *outputs, share s)
+{
+    const int64_t n = p->call->n_out;
+    const real *y = w->values + last->y;
+    for (int r = s.first; r < s.end; r++)
+        if (last->narrow)
+            for (int j = 0; j < n; j++) outputs[r * n + j] = y[j * last->row + r];
+        else
+            memcpy(outputs + r * n, y + r * last->row, n * sizeof(real));
 }
 
 static void through_the_layers(const program *p, const worker *w, const int64_t *order, int64_t position, double scale,
                                const cut *k)
 {
     const nn_call *c = p->call;
-    const share mine = rows_of(k);
+    const share mine = rows_of(p, k);
     gather(p, w, order, mine.first, mine.end, k->rows, c->n - position);
     if (k->by_panels) nn_barrier(k->team);
     for (int i = 0; i < p->n_layers; i++) {
-        forward(p, w, p->layers + i, of_layer(k, p->layers + i));
+        forward(p, w, p->layers + i, of_layer(p, k, p->layers + i));
         if (k->by_panels) nn_barrier(k->team);
     }
     const layer *last = p->layers + p->n_layers - 1;
-    if (c->outputs)
-        for (int r = mine.first; r < mine.end; r++)
-            memcpy((real *)c->outputs + (position + r) * c->n_out, w->values + last->y + r * last->row,
-                   c->n_out * sizeof(real));
+    if (c->outputs) put_outputs(p, w, last, (real *)c->outputs + position * c->n_out, mine);
     if (c->loss != NN_NO_LOSS) FN(loss)(p, w, mine.first, mine.end, order, scale);
     if (!p->backward) return;
     for (int i = p->n_layers - 1; i > 0; i--) {
         if (k->by_panels) nn_barrier(k->team);
-        if (p->layers[i].need_dx) backward(p, w, p->layers + i, of_layer(k, p->layers + i));
+        if (p->layers[i].need_dx) backward(p, w, p->layers + i, of_layer(p, k, p->layers + i));
     }
 }
 
@@ -267,15 +308,18 @@ static void backward_work(void *argument, const nn_team *team)
     nn_barrier(team);
     for (int64_t first = 0; first < c->n; first += BLOCK) {
         const int rows = (int)at_most(BLOCK, c->n - first);
-        const share s = rows_of(&(cut){rows, false, team});
+        const share s = rows_of(p, &(cut){rows, false, team});
         for (int r = s.first; r < s.end; r++) {
-            convert(w->values + from->y + r * from->row, &c->x, first + r, c->n_in);
-            convert(w->values + l->y + r * l->row, run->y, first + r, c->n_out);
-            convert(w->values + l->dy + r * l->row, &c->y, first + r, c->n_out);
+            convert(w->values + from->y + r * from->row, &c->x, first + r, 0, c->n_in);
+            convert(w->values + l->y + r * l->row, run->y, first + r, 0, c->n_out);
+            convert(w->values + l->dy + r * l->row, &c->y, first + r, 0, c->n_out);
         }
         if (s.end > s.first) {
-            FN(gate)(l->activation, s.end - s.first, (int)l->row, w->values + l->dy + s.first * l->row, l->row,
-                 w->values + l->y + s.first * l->row, l->row);
+            const int64_t at = s.first * l->row;
+            const int mine = s.end - s.first, width = (int)l->row;
+            if (needs_z(l->activation))
+                FN(activate)(l->activation, mine, width, w->values + l->y + at, l->row, slope_of(l, w, at));
+            FN(gate)(l->activation, mine, width, w->values + l->dy + at, l->row, w->values + l->kept + at, l->row);
             if (run->dx) FN(dense_backward)(p, l, w, s);
         }
         for (int r = s.first; r < s.end && run->dx; r++)

@@ -89,6 +89,17 @@ INLINE vec choose(mask m, vec a, vec b) { return X86(mask_mov)(b, m, a); }
 INLINE vec keep(mask m, vec a) { return X86(maskz_mov)(m, a); }
 INLINE vec load_first(const real *p, int n) { return X86(maskz_loadu)(first(n), p); }
 INLINE void store_first(real *p, vec v, int n) { X86(mask_storeu)(p, first(n), v); }
+/* half a vector each */
+INLINE vec load_pair(const real *a, const real *b)
+{
+    const __m512i low = _mm512_castsi256_si512(_mm256_loadu_si256((const void *)a));
+    return (vec)_mm512_inserti64x4(low, _mm256_loadu_si256((const void *)b), 1);
+}
+INLINE void store_pair(real *a, real *b, vec v)
+{
+    _mm256_storeu_si256((void *)a, _mm512_castsi512_si256((__m512i)v));
+    _mm256_storeu_si256((void *)b, _mm512_extracti64x4_epi64((__m512i)v, 1));
+}
 #else
 typedef ivec mask;
 #if defined(__AVX2__)
@@ -178,12 +189,9 @@ enum { WIDE = 16 / LANES };
 FOLD_16(sum_16, ADD_)
 FOLD_16(maximum_16, maximum)
 
-/* dst[j][i] = src[i][j] of a LANES x LANES block: blocks of 1, 2, 4, 8 lanes change places between two rows. */
-INLINE void transpose(const real *src, ptrdiff_t src_row, real *dst, ptrdiff_t dst_row)
+/* r[j][i] and r[i][j] change places: blocks of 1, 2, 4, 8 lanes do, between two vectors. */
+INLINE void transpose_vectors(vec *r)
 {
-    vec r[LANES];
-    UNROLL for (int i = 0; i < LANES; i++)
-        r[i] = load(src + i * src_row);
 #define EXCHANGE(d)                                                                                                    \
     UNROLL for (int i = 0; i < LANES; i++)                                                                             \
         if (!(i & (d))) {                                                                                              \
@@ -196,6 +204,15 @@ INLINE void transpose(const real *src, ptrdiff_t src_row, real *dst, ptrdiff_t d
     if (LANES > 4) EXCHANGE(4 % LANES)
     if (LANES > 8) EXCHANGE(8 % LANES)
 #undef EXCHANGE
+}
+
+/* dst[j][i] = src[i][j] of a LANES x LANES block */
+INLINE void transpose(const real *src, ptrdiff_t src_row, real *dst, ptrdiff_t dst_row)
+{
+    vec r[LANES];
+    UNROLL for (int i = 0; i < LANES; i++)
+        r[i] = load(src + i * src_row);
+    transpose_vectors(r);
     UNROLL for (int i = 0; i < LANES; i++)
         store(dst + i * dst_row, r[i]);
 }

@@ -73,12 +73,26 @@ INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, 
         EACH (m, v) store(y + m * y_row + v * LANES, acc[m][v]);
 }
 
-INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, nn_rows x, const real *w, real *updated,
-                       const nn_tile *t)
+/* One row of sums, `MR`: where it ends. */
+INLINE void outer_end(const int NV, vec *acc, real *y, real *updated, const nn_tile *t)
 {
-    vec acc[MAX_ROWS][MAX_VECTORS];
+    UNROLL for (int v = 0; v < NV; v++) {
+        if (t->end == END_ADD || t->end == END_ADD_UPDATE) acc[v] = load(y + v * LANES) + acc[v];
+        if (t->end == END_UPDATE || t->end == END_ADD_UPDATE)
+            store(updated + v * LANES, fnma_(splat((real)t->rate), acc[v], load(updated + v * LANES)));
+        else
+            store(y + v * LANES, acc[v]);
+    }
+}
+
+INLINE void outer_tile(const int MR, const int NV, const int pointers, const int bias, real *y, nn_rows x,
+                       const real *w, real *updated, const nn_tile *t)
+{
+    vec acc[MAX_ROWS][MAX_VECTORS], sum[MAX_VECTORS];
     const ptrdiff_t y_row = t->y_row, x_k = t->x_k, w_k = t->w_k;
     EACH (m, v) acc[m][v] = splat(0);
+    UNROLL for (int v = 0; v < NV; v++)
+        sum[v] = splat(0);
     for (int64_t s = 0; s < t->segs; s++) {
         const real *xs = x.base + x.offset + s * t->x_seg, *ws = w + s * t->w_seg;
         for (int64_t j = 0; j < t->seg; j++, xs += x_k, ws += w_k) {
@@ -88,6 +102,9 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
             vec b[MAX_VECTORS];
             UNROLL for (int v = 0; v < NV; v++)
                 b[v] = load(ws + v * LANES);
+            if (bias)
+                UNROLL for (int v = 0; v < NV; v++)
+                    sum[v] += b[v];
             UNROLL for (int m = 0; m < MR; m++) {
                 const vec a = splat(row[m]);
                 UNROLL for (int v = 0; v < NV; v++)
@@ -95,19 +112,18 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
             }
         }
     }
-    if (t->end == END_ADD || t->end == END_ADD_UPDATE)
-        EACH (m, v) acc[m][v] = load(y + m * y_row + v * LANES) + acc[m][v];
-    if (t->end == END_UPDATE || t->end == END_ADD_UPDATE) {
-        const vec rate = splat((real)t->rate);
-        EACH (m, v)
-            store(updated + m * y_row + v * LANES, fnma_(rate, acc[m][v], load(updated + m * y_row + v * LANES)));
-    } else
-        EACH (m, v) store(y + m * y_row + v * LANES, acc[m][v]);
+    if (bias) outer_end(NV, sum, t->bias, t->updated_bias, t);
+    UNROLL for (int m = 0; m < MR; m++)
+        outer_end(NV, acc[m], y + m * y_row, updated + m * y_row, t);
 }
 
-/* One function for each form, width and way to x. Rows are cut evenly: 20 become 10 + 10, not 12 + 8. */
+/* One function for each form, width and way to x. Rows are cut evenly: 20 become 10 + 10, not 12 + 8. The bias counts as
+ * a row of the first tile: alone it would be a chain without company. */
+#define panel_case(M, NV, POINTERS) panel_tile(M, NV, POINTERS, y, x, w, other, t)
+#define outer_case(M, NV, POINTERS) outer_tile(M, NV, POINTERS, 0, y, x, w, other, t)
+#define biased_case(M, NV, POINTERS) outer_tile(M - 1, NV, POINTERS, 1, y, x, w, other, t)
 #define CASE(M, FORM, NV, POINTERS)                                                                                    \
-    case M: FORM##_tile(M, NV, POINTERS, y, x, w, other, t); break;
+    case M: FORM##_case(M, NV, POINTERS); break;
 #define UP_TO_3(...)                                                                                                   \
     CASE(1, __VA_ARGS__)                                                                                               \
     CASE(2, __VA_ARGS__)                                                                                               \
@@ -139,19 +155,28 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
 #else
 #define LINKAGE static __attribute__((noinline))
 #endif
-#define SHAPE(NAME, FORM, NV, POINTERS)                                                                                \
+#define SHAPE(NAME, FORM, FIRST, NV, POINTERS)                                                                         \
     LINKAGE void NAME(int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t)                      \
     {                                                                                                                  \
-        const int tiles = (rows + ROWS_##NV - 1) / ROWS_##NV, low = rows / tiles, taller = rows % tiles;               \
+        const int bias = FIRST##_BIAS, tiles = (rows + bias + ROWS_##NV - 1) / ROWS_##NV;                              \
+        const int low = (rows + bias) / tiles, taller = (rows + bias) % tiles;                                         \
         for (int i = 0; i < tiles; i++) {                                                                              \
-            const int height = low + (i < taller);                                                                     \
-            switch (height) {                                                                                          \
-                CASES_##NV(FORM, NV, POINTERS) default : __builtin_trap();                                             \
-            }                                                                                                          \
+            int height = low + (i < taller);                                                                           \
+            if (bias && i == 0) {                                                                                      \
+                switch (height) {                                                                                      \
+                    CASES_##NV(FIRST, NV, POINTERS) default : __builtin_trap();                                        \
+                }                                                                                                      \
+                height--;                                                                                              \
+            } else                                                                                                     \
+                switch (height) {                                                                                      \
+                    CASES_##NV(FORM, NV, POINTERS) default : __builtin_trap();                                         \
+                }                                                                                                      \
             y += height * t->y_row;                                                                                    \
             FORM##_NEXT(POINTERS)                                                                                      \
         }                                                                                                              \
     }
+#define panel_BIAS 0
+#define biased_BIAS (t->bias != NULL)
 #define panel_NEXT(POINTERS)                                                                                           \
     if (POINTERS)                                                                                                      \
         x.pointers += height;                                                                                          \
@@ -162,23 +187,23 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, real *y, 
     other += height * t->y_row;
 
 #if NN_HALF
-SHAPE(FN(panel_half), panel, 1, 0)
-SHAPE(FN(panel_half_rows), panel, 1, 1)
-SHAPE(FN(outer_half), outer, 1, 0)
-SHAPE(FN(outer_half_rows), outer, 1, 1)
+SHAPE(FN(panel_half), panel, panel, 1, 0)
+SHAPE(FN(panel_half_rows), panel, panel, 1, 1)
+SHAPE(FN(outer_half), outer, biased, 1, 0)
+SHAPE(FN(outer_half_rows), outer, biased, 1, 1)
 #else
-SHAPE(panel_1, panel, 1, 0)
-SHAPE(panel_2, panel, 2, 0)
-SHAPE(panel_4, panel, 4, 0)
-SHAPE(panel_rows_1, panel, 1, 1)
-SHAPE(panel_rows_2, panel, 2, 1)
-SHAPE(panel_rows_4, panel, 4, 1)
-SHAPE(outer_1, outer, 1, 0)
-SHAPE(outer_2, outer, 2, 0)
-SHAPE(outer_4, outer, 4, 0)
-SHAPE(outer_rows_1, outer, 1, 1)
-SHAPE(outer_rows_2, outer, 2, 1)
-SHAPE(outer_rows_4, outer, 4, 1)
+SHAPE(panel_1, panel, panel, 1, 0)
+SHAPE(panel_2, panel, panel, 2, 0)
+SHAPE(panel_4, panel, panel, 4, 0)
+SHAPE(panel_rows_1, panel, panel, 1, 1)
+SHAPE(panel_rows_2, panel, panel, 2, 1)
+SHAPE(panel_rows_4, panel, panel, 4, 1)
+SHAPE(outer_1, outer, biased, 1, 0)
+SHAPE(outer_2, outer, biased, 2, 0)
+SHAPE(outer_4, outer, biased, 4, 0)
+SHAPE(outer_rows_1, outer, biased, 1, 1)
+SHAPE(outer_rows_2, outer, biased, 2, 1)
+SHAPE(outer_rows_4, outer, biased, 4, 1)
 
 typedef void shape_fn(int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
 #ifdef AVX512_VECTORS

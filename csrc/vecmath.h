@@ -1,8 +1,9 @@
-/* vecmath.h: exp, log, log1p, tanh and sigmoid of a vector, as fixed sequences of FMAs.
+/* vecmath.h: functions of a vector as fixed sequences of FMAs: exp, expm1, log, log1p, tanh, sigmoid, erf, atan.
  *
- * Arguments are reduced by a rounded multiple of ln 2 in two words; what remains is a polynomial (float: Chebyshev
- * interpolation over the reduced range; double: Taylor). Errors over all floats are in docs/guarantees.md: at most 2
- * ULP in float, 3 in double. NaN goes through; subnormals count as zero, as everywhere (flush_denormals).
+ * Arguments of the exponential family are reduced by a rounded multiple of ln 2 in two words; what remains is a
+ * polynomial (float: Chebyshev interpolation over the reduced range; double: Taylor). Errors over all floats are in
+ * docs/guarantees.md: at most 2 ULP in float, 3 in double. NaN goes through; subnormals count as zero, as everywhere
+ * (flush_denormals).
  */
 #ifndef NN_VECMATH_H
 #define NN_VECMATH_H
@@ -16,6 +17,8 @@ enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023 };
 #define LN2_HIGH 0x1.62e42fefa3800p-1
 #define LN2_LOW 0x1.ef35793c76730p-45
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcdLL
+#define PI_2_HIGH 0x1.921fb54442d18p+0
+#define PI_2_LOW 0x1.1a62633145c07p-54
 #define LARGEST DBL_MAX
 #define SMALLEST DBL_MIN
 #else
@@ -24,6 +27,8 @@ enum { MANTISSA_BITS = 23, EXPONENT_BIAS = 127 };
 #define LN2_HIGH 0x1.62e4p-1
 #define LN2_LOW 0x1.7f7d1cf7p-20
 #define SQRT_HALF_BITS 0x3f3504f3
+#define PI_2_HIGH 0x1.921fb6p+0
+#define PI_2_LOW -0x1.777a5cp-25
 #define LARGEST FLT_MAX
 #define SMALLEST FLT_MIN
 #endif
@@ -64,6 +69,15 @@ INLINE vec vec_exp(vec x)
     const vec q = reduce_exp(minimum(C(high), maximum(C(low), x)), &n, &r);
     const ivec half = n >> 1; /* 2^n itself may be out of range */
     return (fma_(r * r, q, r) + C(1)) * power_of_2(half) * power_of_2(n - half);
+}
+
+/* 2^n (e^r - 1) + (2^n - 1) for x <= 0 */
+INLINE vec vec_expm1(vec x)
+{
+    ivec n;
+    vec r;
+    const vec q = reduce_exp(maximum(C(-EXPONENT_BIAS * 0.6929), x), &n, &r), scale = power_of_2(n);
+    return fma_(fma_(r * r, q, r), scale, scale - C(1));
 }
 
 /* e / (1 + e), e = exp(-|x|) in two words; 1 / (1 + e) for x >= 0. */
@@ -149,5 +163,86 @@ INLINE vec vec_log1p(vec x)
         choose(greater(x, C(ROUNDING)), m - C(1), exact); /* 2^-k may be out of range, the loss is too small */
     const vec y = log_or_special(u, log_of_parts(__builtin_convertvector(k, vec), f));
     return choose(greater(absolute(x), C(0)), y, choose(unordered(x, x), x, with_sign(C(0), x)));
+}
+
+/* e^(-factor x^2), x^2 in two words */
+INLINE vec vec_gauss(vec x, const double factor)
+{
+    const vec square = x * x, lost = fma_(x, x, C(0) - square), e = vec_exp(C(-factor) * square);
+    return fnma_(C(factor) * lost, e, e);
+}
+
+enum { ERFC_END = NN_DOUBLE ? 27 : 10 }; /* erfc is zero from here on */
+
+/* e^(x^2) erfc(x), 0 <= x <= ERFC_END: (x + 3) times it is a polynomial in (x - 3) / (x + 3). */
+INLINE vec vec_erfcx(vec x)
+{
+#if NN_DOUBLE
+    static const double c[] = {
+        0x1.12f21ddd9f5e2p+0,   -0x1.c44c471baa376p-1,  0x1.2e326945de2adp-1,   -0x1.3deb21415dce5p-2,
+        0x1.e995f11b181cap-4,   -0x1.b78993d6ab814p-6,  -0x1.3dd3e716acb03p-10, 0x1.8dae3a235de71p-9,
+        -0x1.1f78e0a850788p-11, -0x1.2238fcb967c2cp-12, 0x1.c32511f1841c0p-14,  0x1.fdff0d0b24d9cp-16,
+        -0x1.2518203a4297fp-16, -0x1.3eb4d59ebd772p-18, 0x1.72e0e41e95992p-19,  0x1.0bfc9caa0cd9bp-20,
+        -0x1.b22d6edd4064dp-22, -0x1.f2724f0b33400p-23, 0x1.6c683ecc01171p-25,  0x1.a0bbe43d5780bp-25,
+        0x1.e06859a4f46fap-31,  -0x1.c9d885a1c305fp-28, -0x1.38f5faf34100ap-30, 0x1.912eed950c29ep-33};
+#else
+    static const double c[] = {0x1.12f21ep+0,  -0x1.c44c48p-1,  0x1.2e326ap-1,  -0x1.3deacap-2,
+                               0x1.e9960cp-4,  -0x1.b7c1c0p-6,  -0x1.40236p-10, 0x1.946e98p-9,
+                               -0x1.009a72p-11, -0x1.5f9afp-12, -0x1.bd2f32p-19};
+#endif
+    const vec inverse = C(1) / (x + C(3));
+    return polynomial((x - C(3)) * inverse, c, sizeof c / sizeof *c) * inverse;
+}
+
+/* x + x q(x^2) below 1, 1 - erfc above */
+INLINE vec vec_erf(vec x)
+{
+#if NN_DOUBLE
+    static const double q[] = {0x1.06eba8214db69p-3,  -0x1.812746b0379e7p-2, 0x1.ce2f21a042bdep-4,
+                               -0x1.b82ce312889bap-6, 0x1.565bcd0e6502dp-8,  -0x1.c02db3feeb579p-11,
+                               0x1.f9a326c233146p-14, -0x1.f4d2561aeafd4p-17, 0x1.b9e6509b9867dp-20,
+                               -0x1.5f6d925a0bc7ap-23, 0x1.fc4356498c2d9p-27, -0x1.4e607b41a6416p-30,
+                               0x1.7f072188e194dp-34, -0x1.29b9f1b3df556p-38};
+#else
+    static const double q[] = {0x1.06eba8p-3, -0x1.81273ep-2,  0x1.ce2d1p-4,  -0x1.b7fabap-6,
+                               0x1.541270p-8, -0x1.a45088p-11, 0x1.4a569p-14};
+#endif
+    const vec size = minimum(C(ERFC_END), absolute(x));
+    const vec tail = C(1) - vec_gauss(size, 1) * vec_erfcx(size);
+    return choose(greater(C(1), absolute(x)), fma_(x, polynomial(x * x, q, sizeof q / sizeof *q), x),
+                  with_sign(tail, x));
+}
+
+/* x + x^3 r(x^2) below 1, pi/2 - atan(1/x) above */
+INLINE vec vec_atan(vec x)
+{
+#if NN_DOUBLE
+    static const double r[] = {-0x1.5555555555555p-2, 0x1.9999999999620p-3, -0x1.24924924753ecp-3, 0x1.c71c71bb00a6cp-4,
+                               -0x1.745d15ee35819p-4, 0x1.3b1399d1dcdc7p-4, -0x1.110fff599e4d2p-4, 0x1.e1d0239d392a6p-5,
+                               -0x1.aebbb1647a168p-5, 0x1.841dcf603a209p-5, -0x1.5d02278205cc7p-5, 0x1.3328700bb8169p-5,
+                               -0x1.00390504e9f2fp-5, 0x1.843f4bca23369p-6, -0x1.fd0e4de8fed90p-7, 0x1.123baedb61abdp-7,
+                               -0x1.ca3677db66678p-9, 0x1.1325b2f8964bep-10, -0x1.a359b96a4eee4p-13, 0x1.2f07811f9f6e9p-16};
+#else
+    static const double r[] = {-0x1.555554p-2, 0x1.99983cp-3,  -0x1.246cd2p-3, 0x1.c3f168p-4, -0x1.6295f8p-4,
+                               0x1.0001c6p-4,  -0x1.25dc12p-5, 0x1.ba9f66p-7,  -0x1.38de56p-9};
+#endif
+    const vec size = absolute(x);
+    const mask beyond = greater(size, C(1));
+    const vec u = choose(beyond, C(1) / size, size), square = u * u;
+    const vec y = fma_(u * square, polynomial(square, r, sizeof r / sizeof *r), u);
+    return with_sign(choose(beyond, C(PI_2_HIGH) - (y - C(PI_2_LOW)), y), x);
+}
+
+/* 1 / (1 + z^2) from y = atan z: the square of cos y, which is the sine of pi/2 - |y| */
+INLINE vec vec_cos_squared(vec y)
+{
+    static const double c[] = {-1. / 6,         1. / 120,         -1. / 5040,           1. / 362880,
+                               -1. / 39916800., 1. / 6227020800., -1. / 1307674368000., 1. / 355687428096000.,
+                               -1. / 121645100408832000., 1. / 51090942171709440000.,
+                               -1. / 25852016738884976640000.};
+    const int terms = NN_DOUBLE ? 11 : 6;
+    const vec t = (C(PI_2_HIGH) - absolute(y)) + C(PI_2_LOW), square = t * t;
+    const vec sine = fma_(t * square, polynomial(square, c, terms), t);
+    return sine * sine;
 }
 #endif

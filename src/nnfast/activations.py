@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from nnfast import checks
 
-NAMES = ("identity", "sigmoid", "tanh", "relu", "softmax", "step")
+NAMES = (
+    "identity",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "softmax",
+    "step",
+    "leaky_relu",
+    "elu",
+    "gelu",
+    "silu",
+    "softplus",
+    "arctan",
+)
 """In the order of csrc/nnfast.h."""
 
 ALIASES = {"linear": "identity", "logistic": "sigmoid"}
+
+NEEDS_Z = frozenset({"gelu", "silu"})
+"""Not monotone: the derivative is a function of the input z, which the output does not tell."""
 
 WITHOUT_SLOPE = frozenset({"step"})
 """Derivative zero wherever it exists: no gradient passes, so no training."""

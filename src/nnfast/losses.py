@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,19 +25,31 @@ class Loss:
         name is fused with it.
     takes_labels : bool
         Whether y may be integer class labels, shape (n,).
+    signs : bool
+        Whether the kernels want targets of -1 and 1; labels, and targets of 0 and 1, become them.
+    lowest, highest : float
+        Bounds of y.
     """
 
     name: str
     link: str | None = None
     takes_labels: bool = False
+    signs: bool = False
+    lowest: float = -math.inf
+    highest: float = math.inf
 
 
 LOSSES = {
     loss.name: loss
     for loss in (
         Loss("mse"),
-        Loss("cross_entropy", link="softmax", takes_labels=True),
-        Loss("binary_cross_entropy", link="sigmoid"),
+        Loss("cross_entropy", link="softmax", takes_labels=True, lowest=0.0, highest=1.0),
+        Loss("binary_cross_entropy", link="sigmoid", lowest=0.0, highest=1.0),
+        Loss("mae"),
+        Loss("huber"),
+        Loss("poisson", lowest=0.0),
+        Loss("hinge", takes_labels=True, signs=True),
+        Loss("perceptron", takes_labels=True, signs=True),
     )
 }
 NAMES = tuple(LOSSES)
