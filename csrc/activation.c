@@ -54,7 +54,7 @@ INLINE vec gated(const int name, vec dy, vec y)
     case NN_RELU: return keep(positive, dy);
     case NN_STEP: return splat(0);
     case NN_LEAKY_RELU: return choose(positive, dy, C(LEAK) * dy);
-    case NN_ELU: return choose(positive, dy, fma_(dy, y, dy));
+    case NN_ELU: return choose(positive, dy, dy * (y + splat(1)));
     case NN_GELU:
     case NN_SILU: return dy * y;
     case NN_SOFTPLUS: return dy * (splat(0) - vec_expm1(splat(0) - y));
@@ -232,7 +232,6 @@ void FN(function_array)(int64_t name, int64_t n, void *out, const void *in)
         case NN_EXP: store_first(y + i, vec_exp(v), left); break;
         case NN_LOG: store_first(y + i, vec_log(v), left); break;
         case NN_LOG1P: store_first(y + i, vec_log1p(v), left); break;
-        case NN_ERF: store_first(y + i, vec_erf(v), left); break;
         }
     }
     restore_denormals(before);

@@ -14,7 +14,7 @@ enum { CHUNK = 48 * 64 * 3 }; /* weights a unit of work: half an L1, in whole ve
 
 nn_rows FN(input_rows)(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
 {
-    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset, w->x + first};
+    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset, NULL};
     const layer *from = p->layers + l->input;
     return (nn_rows){w->values + from->y + first * from->row, NULL, offset, NULL};
 }
@@ -196,7 +196,7 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
                            .bias = bias < 0 ? NULL : s->to + bias,
                            .updated_bias = bias < 0 ? NULL : p->theta + bias};
         nn_rows x = FN(input_rows)(p, l, w, 0, first);
-        if (x.pointers && w->next && q.column == 0) x.next = w->next;
+        if (x.pointers && q.column == 0) x.next = w->next;
         FN(outer)(width, height, s->to + offset, x, w->values + l->dy + q.column, p->theta + offset, &t);
     } else {
         FN(add_partials)(p, s, offset, (int64_t)height * width);

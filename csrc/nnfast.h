@@ -112,7 +112,7 @@ typedef struct nn_tile {
     void *bias, *updated_bias; /* outer: NULL, or where sum_j w[j] goes, as another row 0 of y and of what is updated */
 } nn_tile;
 
-enum nn_function { NN_EXP, NN_LOG, NN_LOG1P, NN_ERF };
+enum nn_function { NN_EXP, NN_LOG, NN_LOG1P };
 
 /* Everything one (ISA, dtype) offers. Arrays are dense unless said otherwise. */
 typedef struct nn_table {

@@ -55,7 +55,11 @@ static void convert(real *to, const nn_source *s, int64_t row, int64_t column, i
 /* A row where it lies, or its conversion. */
 static const real *row_of(const nn_source *s, bool direct, int64_t row, int64_t n, real *converted)
 {
-    if (direct) return (const real *)(s->data + row * s->row_stride);
+    if (direct) {
+        const char *at = s->data + row * s->row_stride;
+        OPAQUE(at); /* else gcc makes eight rows' addresses at a time, which takes longer */
+        return (const real *)at;
+    }
     convert(converted, s, row, 0, n);
     return converted;
 }
@@ -74,26 +78,20 @@ static void gather_columns(const program *p, const worker *w, const int64_t *ord
             }
         else if (p->y_direct)
             for (int i = first; i < end; i++)
-                column[i] = ((const real *)(c->y.data + order[i] * c->y.row_stride))[n];
+                column[i] = row_of(&c->y, true, order[i], 0, NULL)[n];
         else
             for (int i = first; i < end; i++) convert(column + i, &c->y, order[i], n, 1);
     }
 }
 
-/* order: the rows of the block. Rows lie at random, so their cache misses would cost a tenth of a step. Short ones are
- * fetched here. Of long ones, those after these, as far as there are `left`, are named here, their targets fetched now,
- * and X's lines during the dW of the first layer (tile.h). */
+/* order: the rows of the block. Rows lie at random, so the cache misses of long ones would cost a tenth of a step:
+ * those after these, as far as there are `left`, are named here, their targets fetched now, and X's lines during the dW
+ * of the first layer (tile.h). */
 static void gather(const program *p, const worker *w, const int64_t *order, int first, int end, int rows, int64_t left)
 {
     const nn_call *c = p->call;
-    if (p->x_direct && !w->next)
-        for (int i = first; i < end; i++) {
-            w->x[i] = (const real *)(c->x.data + order[i] * c->x.row_stride);
-            __builtin_prefetch(w->x[i]);
-        }
-    else
-        for (int i = first; i < end; i++)
-            w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
+    for (int i = first; i < end; i++)
+        w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
     if (w->next)
         for (int i = first; i < end; i++) {
             const int64_t after = order[i + rows < left ? i + rows : i];
@@ -197,12 +195,19 @@ static void unpack(const program *p, const nn_team *team)
         if (p->layers[i].op == NN_DENSE) FN(dense_unpack)(p, p->layers + i);
 }
 
+static double sum_from(double sum, const double *values, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) sum += values[i];
+    return sum;
+}
+
 /* One thread moves the cursor over `rows` rows in `blocks` blocks: losses in row order, then the clock. */
 static void go_on(call_run *run, int64_t rows, int64_t blocks, int64_t blocks_of_step, int64_t steps)
 {
     nn_call *c = run->c;
     program *p = run->p;
-    for (int64_t r = 0; r < rows && c->loss != NN_NO_LOSS; r++) c->loss_sum += p->workers[r / BLOCK].losses[r % BLOCK];
+    for (int64_t b = 0; b < blocks && c->loss != NN_NO_LOSS; b++)
+        c->loss_sum = sum_from(c->loss_sum, p->workers[b].losses, at_most(BLOCK, rows - b * BLOCK));
     c->rows_done += rows;
     c->block += blocks;
     if (c->block >= blocks_of_step) {

@@ -17,6 +17,8 @@
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 #define INLINE static inline __attribute__((always_inline))
+/* Keeps the compiler from spreading an address over several registers, or deriving one base from another. */
+#define OPAQUE(p) __asm__("" : "+r"(p))
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -5,13 +5,13 @@
  * 8 sums on that is one FMA a cycle. General registers run out before vector ones, so a panel addresses its rows in
  * threes from one base, and every stride that can be literal is.
  */
+#include <stdbool.h>
+
 #include "tile.h"
 
 #define EACH(m, v)                                                                                                     \
     UNROLL for (int m = 0; m < MR; m++) UNROLL                                                                         \
         for (int v = 0; v < NV; v++)
-/* Keeps the compiler from spreading an address over several registers, or deriving one base from another. */
-#define OPAQUE(p) __asm__("" : "+r"(p))
 
 INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, nn_rows x, const real *w, real *bias,
                        const nn_tile *t)
@@ -98,7 +98,7 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, const int
         for (int64_t j = 0; j < t->seg; j++, xs += x_k, ws += w_k) {
             const real *row = pointers ? x.pointers[j] + x.offset : xs;
             OPAQUE(row);
-            if (pointers) __builtin_prefetch(x.next[j] + x.offset);
+            if (pointers && x.next) __builtin_prefetch(x.next[j] + x.offset);
             vec b[MAX_VECTORS];
             UNROLL for (int v = 0; v < NV; v++)
                 b[v] = load(ws + v * LANES);
@@ -117,11 +117,12 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, const int
         outer_end(NV, acc[m], y + m * y_row, updated + m * y_row, t);
 }
 
-/* One function for each form, width and way to x. Rows are cut evenly: 20 become 10 + 10, not 12 + 8. The bias counts as
- * a row of the first tile: alone it would be a chain without company. */
+/* One function for each form, width and way to x. Rows are cut evenly: 20 become 10 + 10, not 12 + 8. The bias goes
+ * along with the first tile: alone it would be a chain without company. Where registers are short it counts as a row. */
+enum { BIAS_1 = 0, BIAS_2 = REGISTERS < 32, BIAS_4 = 1 };
 #define panel_case(M, NV, POINTERS) panel_tile(M, NV, POINTERS, y, x, w, other, t)
 #define outer_case(M, NV, POINTERS) outer_tile(M, NV, POINTERS, 0, y, x, w, other, t)
-#define biased_case(M, NV, POINTERS) outer_tile(M - 1, NV, POINTERS, 1, y, x, w, other, t)
+#define biased_case(M, NV, POINTERS) outer_tile(M - BIAS_##NV, NV, POINTERS, 1, y, x, w, other, t)
 #define CASE(M, FORM, NV, POINTERS)                                                                                    \
     case M: FORM##_case(M, NV, POINTERS); break;
 #define UP_TO_3(...)                                                                                                   \
@@ -158,15 +159,16 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, const int
 #define SHAPE(NAME, FORM, FIRST, NV, POINTERS)                                                                         \
     LINKAGE void NAME(int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t)                      \
     {                                                                                                                  \
-        const int bias = FIRST##_BIAS, tiles = (rows + bias + ROWS_##NV - 1) / ROWS_##NV;                              \
-        const int low = (rows + bias) / tiles, taller = (rows + bias) % tiles;                                         \
+        const bool bias = FIRST##_BIAS;                                                                                \
+        const int all = rows + (bias ? BIAS_##NV : 0), tiles = (all + ROWS_##NV - 1) / ROWS_##NV;                      \
+        const int low = all / tiles, taller = all % tiles;                                                             \
         for (int i = 0; i < tiles; i++) {                                                                              \
             int height = low + (i < taller);                                                                           \
             if (bias && i == 0) {                                                                                      \
                 switch (height) {                                                                                      \
                     CASES_##NV(FIRST, NV, POINTERS) default : __builtin_trap();                                        \
                 }                                                                                                      \
-                height--;                                                                                              \
+                height -= BIAS_##NV;                                                                                   \
             } else                                                                                                     \
                 switch (height) {                                                                                      \
                     CASES_##NV(FORM, NV, POINTERS) default : __builtin_trap();                                         \

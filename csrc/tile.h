@@ -13,8 +13,8 @@
 #include "nnfast.h"
 #include "simd.h"
 
-/* x[0]: base + offset; with pointers, row i starts at pointers[i] + offset (and segs is 1). next: rows that an outer
- * product fetches into the cache while it works, the next minibatch's; or the pointers again. */
+/* x[0]: base + offset; with pointers, row i starts at pointers[i] + offset (and segs is 1). next: NULL, or rows that an
+ * outer product fetches into the cache while it works, the next minibatch's. */
 typedef struct nn_rows {
     const real *base;
     const real *const *pointers;

@@ -1,4 +1,4 @@
-/* vecmath.h: functions of a vector as fixed sequences of FMAs: exp, expm1, log, log1p, tanh, sigmoid, erf, atan.
+/* vecmath.h: functions of a vector as fixed sequences of FMAs: exp, expm1, log, log1p, tanh, sigmoid, atan, and the parts of erfc.
  *
  * Arguments of the exponential family are reduced by a rounded multiple of ln 2 in two words; what remains is a
  * polynomial (float: Chebyshev interpolation over the reduced range; double: Taylor). Errors over all floats are in
@@ -194,25 +194,6 @@ INLINE vec vec_erfcx(vec x)
     return polynomial((x - C(3)) * inverse, c, sizeof c / sizeof *c) * inverse;
 }
 
-/* x + x q(x^2) below 1, 1 - erfc above */
-INLINE vec vec_erf(vec x)
-{
-#if NN_DOUBLE
-    static const double q[] = {0x1.06eba8214db69p-3,  -0x1.812746b0379e7p-2, 0x1.ce2f21a042bdep-4,
-                               -0x1.b82ce312889bap-6, 0x1.565bcd0e6502dp-8,  -0x1.c02db3feeb579p-11,
-                               0x1.f9a326c233146p-14, -0x1.f4d2561aeafd4p-17, 0x1.b9e6509b9867dp-20,
-                               -0x1.5f6d925a0bc7ap-23, 0x1.fc4356498c2d9p-27, -0x1.4e607b41a6416p-30,
-                               0x1.7f072188e194dp-34, -0x1.29b9f1b3df556p-38};
-#else
-    static const double q[] = {0x1.06eba8p-3, -0x1.81273ep-2,  0x1.ce2d1p-4,  -0x1.b7fabap-6,
-                               0x1.541270p-8, -0x1.a45088p-11, 0x1.4a569p-14};
-#endif
-    const vec size = minimum(C(ERFC_END), absolute(x));
-    const vec tail = C(1) - vec_gauss(size, 1) * vec_erfcx(size);
-    return choose(greater(C(1), absolute(x)), fma_(x, polynomial(x * x, q, sizeof q / sizeof *q), x),
-                  with_sign(tail, x));
-}
-
 /* x + x^3 r(x^2) below 1, pi/2 - atan(1/x) above */
 INLINE vec vec_atan(vec x)
 {
@@ -241,7 +222,7 @@ INLINE vec vec_cos_squared(vec y)
                                -1. / 121645100408832000., 1. / 51090942171709440000.,
                                -1. / 25852016738884976640000.};
     const int terms = NN_DOUBLE ? 11 : 6;
-    const vec t = (C(PI_2_HIGH) - absolute(y)) + C(PI_2_LOW), square = t * t;
+    const vec t = maximum(C(0), (C(PI_2_HIGH) - absolute(y)) + C(PI_2_LOW)), square = t * t;
     const vec sine = fma_(t * square, polynomial(square, c, terms), t);
     return sine * sine;
 }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nnfast import SGD, Activation, Adam, Dense, Flatten, Sequential, losses
+from nnfast import SGD, Activation, Adam, Dense, Flatten, Sequential, activations, losses
 from nnfast.layers import Layer
 from nnfast.plan import Job
 
@@ -24,7 +25,8 @@ _SGD = SGD(lr=0.05)
 class Case:
     """A network and how it is trained.
 
-    targets: "values" (normal), "labels" (classes), "soft" (rows that sum to 1), "binary" (0 and 1).
+    targets: "values" (normal), "labels" (classes), "soft" (rows that sum to 1), "binary" (0 and 1),
+    "signs" (-1 and 1), "counts".
     rows: of the data; with `batch_size` it fixes the blocks of 256 of a step.
     """
 
@@ -60,6 +62,10 @@ class Case:
             y = np.exp(y) / np.exp(y).sum(axis=1, keepdims=True)
         elif self.targets == "binary":
             y = y > 0
+        elif self.targets == "signs":
+            y = np.where(y > 0, 1, -1)
+        elif self.targets == "counts":
+            y = rng.poisson(np.exp(y / 2))
         return x, y.astype(np.float32).astype(dtype), self._weight(rng, dtype)
 
     def _weight(self, rng: np.random.Generator, dtype: str) -> Any:
@@ -113,13 +119,37 @@ def _sizes(name: str, *units: int, **more: Any) -> Case:
     return Case(name, (*hidden, Dense(units[-1])), units[0], **more)
 
 
+_ELEMENTWISE = {
+    "mse": "values",
+    "mae": "values",
+    "huber": "values",
+    "binary_cross_entropy": "binary",
+    "poisson": "counts",
+    "hinge": "signs",
+    "perceptron": "signs",
+}
+
+
+def _losses(loss: str, targets: str) -> Iterator[Case]:
+    """Few outputs, which come in columns, and more than fit in 16 lanes, weighted."""
+    for n, weighted in ((1, False), (4, True), (21, True)):
+        layers = (Dense(9, "tanh"), Dense(n))
+        yield Case(f"{loss}, {n}", layers, loss=loss, targets=targets, weighted=weighted)
+
+
 _CE, _BCE = "cross_entropy", "binary_cross_entropy"
 _BIG = {"batch_size": 600, "rows": 650}
 _LINEAR = Dense(6, use_bias=False)
 _FROZEN = Dense(9, "tanh", trainable=False)
 
 CASES = (
-    *map(_of_activation, ("identity", "sigmoid", "tanh", "relu", "softmax")),
+    *map(_of_activation, (name for name in activations.NAMES if name != "step")),
+    *(
+        Case(f"{name} everywhere", (Activation(name), Dense(4, name), Dense(20, name), Dense(2, name)))
+        for name in ("elu", "gelu", "silu", "softplus")
+    ),
+    *itertools.chain(*map(_losses, _ELEMENTWISE, _ELEMENTWISE.values())),
+    _link("perceptron, batch of 1", "perceptron", "signs", "identity", batch_size=1),
     Case("one layer", (Dense(3),)),
     Case("activation layers", (Activation("tanh"), Dense(9), Activation("relu"), Dense(3))),
     Case("two activations", (Dense(9, "tanh"), Activation("sigmoid"), Dense(3, "relu"))),
@@ -154,6 +184,11 @@ CASES = (
     _sizes("one everywhere", 1, 1, 1),
     _sizes("one output", 6, 20, 1),
     Case("one output, binary", (Dense(20, "relu"), Dense(1)), loss=_BCE, targets="binary"),
+    Case("logistic regression", (Dense(1),), 35, loss=_BCE, targets="binary"),
+    Case("one narrow layer", (Dense(7, "gelu"),), 300, batch_size=40),
+    *(_sizes(f"{n} outputs", 6, 70, n, batch_size=300, rows=310) for n in range(1, 10)),
+    Case("narrow and frozen", (Dense(9, "tanh"), Dense(5, trainable=False)), optimizer=SGD(0.1, 0.9)),
+    Case("narrow without bias", (Dense(19, "tanh"), Dense(5, use_bias=False)), optimizer=Adam(0.01)),
     _sizes("odd sizes", 19, 17, 33, 13),
     _sizes("just over a vector", 17, 9, 65, 5),
     _sizes("whole vectors", 64, 32, 16, 8),

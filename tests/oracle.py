@@ -100,10 +100,8 @@ def loss(job: Job, z: Any, rows: Any, exp: Any, log: Any) -> tuple[Any, Any]:
     y = job.y[rows]
     if job.loss == "mse":
         error = z - y
-        lanes = np.zeros((len(z), 16), real)
-        for j in range(n):
-            lanes[:, j % 16] = fma(error[:, j], error[:, j], lanes[:, j % 16])
-        return fold(lanes).astype(np.float64) / n * weight, error * (scale * real(2) / real(n))
+        values = lane_sum(error * error).astype(np.float64) / n
+        return values * weight, (error + error) * (scale / real(n))
     assert job.loss == "cross_entropy"
     assert y.ndim == 1
     top = z.max(axis=1)

@@ -79,6 +79,7 @@ def _torch(name: str, steps: int) -> tuple[Any, float]:
         "sigmoid": torch.sigmoid,
         "tanh": torch.tanh,
         "softmax": lambda z: torch.softmax(z, -1),
+        "arctan": torch.arctan,
     }
 
     def forward(a: Any) -> Any:
@@ -88,14 +89,21 @@ def _torch(name: str, steps: int) -> tuple[Any, float]:
                 a = a @ w
                 if row.attributes["use_bias"]:
                     a = a + weights[row.theta + w.numel()]
-            a = functions[row.attributes["activation"]](a)
+            name = row.attributes["activation"]
+            a = (functions.get(name) or getattr(functional, name))(a)
         return a
 
     def row_losses(z: Any, y: Any) -> Any:
         if case.loss == "cross_entropy":
             return functional.cross_entropy(z, y, reduction="none")
-        link = {"mse": "mse_loss", "binary_cross_entropy": "binary_cross_entropy_with_logits"}
-        return getattr(functional, link[case.loss])(z, y, reduction="none").mean(1)
+        if case.loss in ("hinge", "perceptron"):
+            return torch.clamp(int(case.loss == "hinge") - y * z, min=0).mean(1)
+        name = {"mae": "l1_loss", "binary_cross_entropy": "binary_cross_entropy_with_logits"}.get(
+            case.loss, f"{case.loss}_loss"
+        )
+        return getattr(functional, name.replace("poisson", "poisson_nll"))(
+            z, y, reduction="none"
+        ).mean(1)
 
     rule = case.optimizer
     settings: dict[str, Any] = {"lr": rule.lr, "weight_decay": rule.weight_decay}

@@ -90,7 +90,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "optimizer unknown": (lambda: network().fit(X, LABELS, optimizer="adamm"), "optimizer: expected one of 'sgd', 'adam', got 'adamm'; did you mean 'adam'"),
     "optimizer a class": (lambda: network().fit(X, LABELS, optimizer=nn.Adam), r"got the class Adam; write Adam\(\)"),
     "metric unknown": (lambda: network().fit(X, LABELS, metrics=["acc"]), "metric: expected one of .*got 'acc'"),
-    "metric of logits": (lambda: network().fit(X, LABELS, metrics="mae"), "metric 'mae': expected loss 'mse', got 'cross_entropy'; use 'accuracy'"),
+    "metric of logits": (lambda: network().fit(X, LABELS, metrics="mae"), "metric 'mae': expected a loss of plain outputs such as 'mse', got 'cross_entropy'; use 'accuracy'"),
     "weights too short": (lambda: network().fit(X, LABELS, sample_weight=np.ones(3)), r"sample_weight: expected shape \(60,\).*got \(3,\)"),
     "weights negative": (lambda: network().fit(X, LABELS, sample_weight=-np.ones(60)), "sample_weight: expected finite numbers >= 0"),
     "weights NaN": (lambda: network().fit(X, LABELS, sample_weight=np.full(60, np.nan)), "sample_weight: expected finite numbers >= 0"),

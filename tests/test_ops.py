@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnfast import ops
-from nnfast.activations import NAMES
+from nnfast.activations import NAMES, NEEDS_Z
 
 SLOPED = [name for name in NAMES if name != "step"]
 each_activation = pytest.mark.parametrize("name", NAMES)
@@ -31,15 +32,45 @@ def activate(z: Any, name: str) -> Any:
             return powers / powers.sum(axis=-1, keepdims=True)
         if name == "step":
             return np.where(np.isnan(z), z, z > 0)
-        return {"identity": np.copy, "tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}[name](z)
+        functions: dict[str, Callable[[Any], Any]] = {
+            "identity": np.copy,
+            "tanh": np.tanh,
+            "relu": lambda z: np.maximum(z, 0),
+            "leaky_relu": lambda z: np.where(z < 0, 0.01 * z, z),
+            "elu": lambda z: np.where(z < 0, np.expm1(z), z),
+            "gelu": lambda z: z * normal_cdf(z),
+            "silu": lambda z: z / (1 + np.exp(-z)),
+            "softplus": lambda z: np.logaddexp(z, 0),
+            "arctan": np.arctan,
+        }
+        return functions[name](z)
+
+
+@np.vectorize
+def normal_cdf(z: float) -> float:
+    return math.erfc(-z / math.sqrt(2)) / 2
 
 
 def slope(y: Any, dy: Any, name: str) -> Any:
-    """Return dz of y = f(z) and dy, in float64."""
+    """Return dz of y = f(z) and dy, in float64; for gelu and silu y is z."""
     y, dy = np.asarray(y, np.float64), np.asarray(dy, np.float64)
     if name == "softmax":
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
-    return dy * {"identity": 1, "sigmoid": y * (1 - y), "tanh": 1 - y * y, "relu": y > 0}[name]
+    with np.errstate(over="ignore"):
+        s = 1 / (1 + np.exp(-y))
+        slopes: dict[str, Callable[[], Any]] = {
+            "identity": lambda: 1,
+            "sigmoid": lambda: y * (1 - y),
+            "tanh": lambda: 1 - y * y,
+            "relu": lambda: y > 0,
+            "leaky_relu": lambda: np.where(y <= 0, 0.01, 1),
+            "elu": lambda: np.where(y <= 0, y + 1, 1),
+            "gelu": lambda: normal_cdf(y) + y * np.exp(-y * y / 2) / math.sqrt(2 * math.pi),
+            "silu": lambda: s * (1 + y * (1 - s)),
+            "softplus": lambda: 1 - np.exp(-y),
+            "arctan": lambda: np.cos(np.clip(y, -np.pi / 2, np.pi / 2)) ** 2,
+        }
+        return dy * slopes[name]()
 
 
 def numbers(*shape: int, dtype: str = "float64", seed: int = 0) -> Any:
@@ -155,13 +186,23 @@ def test_dense_of_each_activation(current: Any, name: str, threads: int, dtype: 
         z = real(x) @ real(w) + b
         y = ops.dense_forward(x, w, b, name, threads=threads)
         assert_near(y, activate(z, name), dtype, 1000)
-        dx, dw, db = ops.dense_backward(x, w, y, dy, name, threads=threads)
-        dz = slope(y, dy, name)
+        z = z.astype(dtype)
+        dx, dw, db = ops.dense_backward(x, w, y, dy, name, z, threads=threads)
+        dz = slope(z if name in NEEDS_Z else y, dy, name)
         for found, expected in ((dx, dz @ real(w).T), (dw, real(x).T @ dz), (db, dz.sum(0))):
             assert_near(found, expected, dtype, 1000)
-        none, dw2, db2 = ops.dense_backward(x, w, y, dy, name, need_dx=False, threads=threads)
+        none, dw2, db2 = ops.dense_backward(x, w, y, dy, name, z, False, threads=threads)
         assert none is None
         assert (dw2.tobytes(), db2.tobytes()) == (dw.tobytes(), db.tobytes())
+
+
+def test_z_is_asked_for(current: Any) -> None:
+    x, w = numbers(4, 3), numbers(3, 2)
+    for name in NEEDS_Z:
+        with pytest.raises(ValueError, match=r"z: expected the input of .*, got None"):
+            ops.dense_backward(x, w, x @ w, x @ w, name)
+        with pytest.raises(ValueError, match=r"z: expected shape \(4, 2\)"):
+            ops.activation_grad(x @ w, x @ w, name, z=x)
 
 
 @each_dtype
@@ -190,8 +231,9 @@ def test_activation(current: Any, name: str, layout: Callable[[Any], Any], dtype
     assert np.array_equal(before, z)
     if name != "step":
         y, dy = layout(activate(numbers(13, 37), name).astype(dtype)), numbers(13, 37, dtype=dtype)
-        assert_near(ops.activation_grad(y, dy, name), slope(y, dy, name), dtype_of(y, dy), 1e4)
-        assert_near(ops.activation_grad(dy, y, name), slope(dy, y, name), dtype_of(y, dy), 1e4)
+        for a, da in ((y, dy), (dy, y)):
+            found = ops.activation_grad(a, da, name, a if name in NEEDS_Z else None)
+            assert_near(found, slope(a, da, name), dtype_of(y, dy), 1e4)
 
 
 @each_dtype
@@ -314,7 +356,7 @@ def test_special_values_of_activations(current: Any, name: str, dtype: str) -> N
     if name != "step":
         y = np.resize(np.array([0.25, np.nan, -0.0], dtype), 100)
         dy = np.resize(np.array([np.nan, 1, np.inf, -np.inf], dtype), 100)
-        found = ops.activation_grad(y, dy, name)
+        found = ops.activation_grad(y, dy, name, y)
         if name == "relu":
             assert np.isnan(found[(y > 0) & np.isnan(dy)]).all()
             assert np.array_equal(found[y == 0], np.zeros(np.sum(y == 0)))

@@ -83,13 +83,13 @@ class Backend(Protocol):
         db: Array,
         threads: int,
     ) -> None:
-        """Write the gradients of x, w and b to `dx`, `dw` and `db`."""
+        """Write the gradients of x, w and b to `dx`, `dw` and `db`; gelu and silu take z for y."""
 
     def activation(self, z: Array, name: str, out: Array, threads: int) -> None:
         """Write f(z) to `out`; a softmax runs over the last axis."""
 
     def activation_grad(self, y: Array, dy: Array, name: str, out: Array, threads: int) -> None:
-        """Write the gradient of z, from y = f(z) and the gradient of y, to `out`."""
+        """Write the gradient of z, from y = f(z) (gelu, silu: z) and that of y, to `out`."""
 
     def softmax_cross_entropy(
         self, z: Array, labels: NDArray[np.int64], dz: Array, threads: int

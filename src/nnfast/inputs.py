@@ -102,7 +102,7 @@ def samples(
     targets = _targets(targets, chosen, plan, dtype)
     weight = None if sample_weight is None else _weight(sample_weight, len(x), dtype)
     if class_weight is not None:
-        factors = _class_factors(class_weight, targets, plan.n_out, dtype)
+        factors = _class_factors(class_weight, targets, plan.n_out, chosen, dtype)
         weight = factors if weight is None else weight * factors
     return Samples(x, targets, weight, chosen)
 
@@ -128,14 +128,14 @@ def _targets(y: Array, loss: Loss, plan: Plan, dtype: np.dtype[Any]) -> Array:
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         row = int(np.argmin(np.isfinite(y).reshape(len(y), -1).all(axis=1)))
         raise ValueError(f"y: expected finite numbers, got {y[row]} in row {row}; drop such rows")
-    if loss.takes_labels:
-        if plan.n_out == 1:
-            raise ValueError(
-                "loss 'cross_entropy': expected at least two outputs, got 1; "
-                "use 'binary_cross_entropy' or Dense(2)"
-            )
-        if y.ndim == 1 or y.shape[1:] == (1,):
-            return _labels(y.reshape(-1), plan.n_out)
+    if loss.name == "cross_entropy" and plan.n_out == 1:
+        raise ValueError(
+            "loss 'cross_entropy': expected at least two outputs, got 1; "
+            "use 'binary_cross_entropy' or Dense(2)"
+        )
+    if loss.takes_labels and plan.n_out > 1 and (y.ndim == 1 or y.shape[1:] == (1,)):
+        labels = _labels(y.reshape(-1), plan.n_out, loss)
+        return _one_against_the_rest(labels, plan.n_out, dtype) if loss.signs else labels
     if y.ndim == 1 and plan.n_out == 1:
         y = y[:, None]
     if y.shape[1:] not in (plan.output_shape, (plan.n_out,)):
@@ -145,11 +145,14 @@ def _targets(y: Array, loss: Loss, plan: Plan, dtype: np.dtype[Any]) -> Array:
             f"{plan.n_out} outputs, got {y.shape}; change y or the units of the last layer"
         )
     y = y.reshape(len(y), -1)
-    if loss.link is not None and (y.min() < 0 or y.max() > 1):
+    if y.min() < loss.lowest or y.max() > loss.highest:
+        top = f"to {loss.highest:g}" if math.isfinite(loss.highest) else "on"
         raise ValueError(
-            f"y: expected values from 0 to 1 for loss {loss.name!r}, got {y.min()} to {y.max()}; "
-            "use loss='mse' for other targets"
+            f"y: expected values from {loss.lowest:g} {top} for loss {loss.name!r}, got "
+            f"{y.min()} to {y.max()}; use loss='mse' for other targets"
         )
+    if loss.signs:
+        return _signs(y, loss, dtype)
     if loss.takes_labels and np.abs(y.sum(axis=1, dtype=np.float64) - 1).max() > 1e-4:
         raise ValueError(
             "y: expected one-hot rows or probabilities that sum to 1 for loss 'cross_entropy', "
@@ -158,10 +161,24 @@ def _targets(y: Array, loss: Loss, plan: Plan, dtype: np.dtype[Any]) -> Array:
     return _storable(y, dtype)
 
 
-def _labels(y: Array, n_classes: int) -> Array:
+def _signs(y: Array, loss: Loss, dtype: np.dtype[Any]) -> Array:
+    low = 0 if (y == 0).any() else -1
+    if not np.isin(y, (low, 1)).all():
+        raise ValueError(
+            f"y: expected -1 and 1, or 0 and 1, for loss {loss.name!r}, got {np.unique(y)[:5]}; "
+            "renumber the classes"
+        )
+    return np.where(y > 0, 1, -1).astype(dtype)
+
+
+def _one_against_the_rest(labels: Array, n_classes: int, dtype: np.dtype[Any]) -> Array:
+    return np.where(labels[:, None] == np.arange(n_classes), 1, -1).astype(dtype)
+
+
+def _labels(y: Array, n_classes: int, loss: Loss) -> Array:
     if y.dtype.kind == "f":
         raise TypeError(
-            f"y: expected integer labels for loss 'cross_entropy', got dtype {y.dtype}; "
+            f"y: expected integer labels for loss {loss.name!r}, got dtype {y.dtype}; "
             "pass y.astype(int), or loss='mse' for regression"
         )
     if y.min() < 0 or y.max() >= n_classes:
@@ -189,15 +206,18 @@ def _weight(sample_weight: Any, n: int, dtype: np.dtype[Any]) -> Array:
 
 
 def _class_factors(
-    class_weight: Mapping[int, float], y: Array, n_out: int, dtype: np.dtype[Any]
+    class_weight: Mapping[int, float], y: Array, n_out: int, loss: Loss, dtype: np.dtype[Any]
 ) -> Array:
     if not isinstance(class_weight, Mapping):
         raise TypeError(
             "class_weight: expected a dict {label: weight}, got an object of type "
             f"{type(class_weight).__name__}; write for example {{0: 1.0, 1: 5.0}}"
         )
-    labels = y if y.ndim == 1 else y[:, 0]
-    if y.ndim == 2 and (n_out > 1 or not np.isin(labels, (0, 1)).all()):
+    if y.ndim == 2 and loss.signs:
+        labels = y.argmax(axis=1) if n_out > 1 else y[:, 0] > 0
+    else:
+        labels = y if y.ndim == 1 else y[:, 0]
+    if y.ndim == 2 and not loss.signs and (n_out > 1 or not np.isin(labels, (0, 1)).all()):
         raise ValueError(
             f"class_weight: expected class labels in y, got targets of shape {y.shape}; "
             "pass sample_weight instead"

@@ -21,12 +21,12 @@ class Loss:
     name : str
         As in `NAMES`.
     link : str or None
-        The activation that the loss contains: it takes logits, and a last activation of this
-        name is fused with it.
+        The function that the loss contains: it takes outputs from before it, such as logits. A
+        last activation of this name is fused with the loss.
     takes_labels : bool
         Whether y may be integer class labels, shape (n,).
     signs : bool
-        Whether the kernels want targets of -1 and 1; labels, and targets of 0 and 1, become them.
+        Whether targets are -1 and 1; labels, and targets of 0 and 1, become them.
     lowest, highest : float
         Bounds of y.
     """
@@ -47,7 +47,7 @@ LOSSES = {
         Loss("binary_cross_entropy", link="sigmoid", lowest=0.0, highest=1.0),
         Loss("mae"),
         Loss("huber"),
-        Loss("poisson", lowest=0.0),
+        Loss("poisson", link="exponential", lowest=0.0),
         Loss("hinge", takes_labels=True, signs=True),
         Loss("perceptron", takes_labels=True, signs=True),
     )

@@ -26,7 +26,7 @@ def accuracy(loss: Loss, outputs: Array, y: Array) -> float:
     if loss.link == "sigmoid":
         return float(((outputs > 0) == (y > 0.5)).mean(axis=1).sum())
     if outputs.shape[1] == 1:
-        return float(((outputs > 0.5) == (y > 0.5)).sum())
+        return float(((outputs > (0 if loss.signs else 0.5)) == (y > 0.5)).sum())
     classes = y if y.ndim == 1 else y.argmax(axis=1)
     return float((outputs.argmax(axis=1) == classes).sum())
 
@@ -58,6 +58,6 @@ def get(metrics: str | Sequence[Any], loss: Loss) -> dict[str, Metric]:
             raise checks.unknown("metric", name, METRICS)
         if name != "accuracy" and loss.link is not None:
             raise ValueError(
-                f"metric {name!r}: expected loss 'mse', got {loss.name!r}; use 'accuracy'"
+                f"metric {name!r}: expected a loss of plain outputs such as 'mse', got {loss.name!r}; use 'accuracy'"
             )
     return {name: METRICS[name] for name in names}

@@ -76,8 +76,9 @@ def dense_backward(
     y: ArrayLike,
     dy: ArrayLike,
     activation: str = "identity",
-    *,
+    z: ArrayLike | None = None,
     need_dx: bool = True,
+    *,
     threads: int | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Return the gradients of x, w and b, for y = `dense_forward` of them and the gradient of y.
@@ -89,6 +90,8 @@ def dense_backward(
     y, dy : array_like, shape (m, n_out)
     activation : str
         As in the forward call.
+    z : array_like, shape (m, n_out), optional
+        ``x @ w + b``, which "gelu" and "silu" need for their derivative; no other does.
     need_dx : bool
         False: dx is not computed, as for the first layer of a network.
     threads : int, optional
@@ -113,6 +116,8 @@ def dense_backward(
         _expect(label, array, (len(x), w.shape[1]), "a row for each of x, a column for each of w")
     if name == "softmax":
         name, dy = "identity", activation_grad(y.astype(dtype), dy.astype(dtype), "softmax")
+    if name in activations.NEEDS_Z:
+        y = _before(z, name, y.shape)
     weights = np.ascontiguousarray(w, dtype)
     dx = np.empty(x.shape, dtype) if need_dx else None
     dw, db = np.zeros(w.shape, dtype), np.zeros(w.shape[1], dtype)
@@ -142,16 +147,22 @@ def activation_grad(
     y: ArrayLike,
     dy: ArrayLike,
     name: str,
+    z: ArrayLike | None = None,
     *,
     out: Array | None = None,
     threads: int | None = None,
 ) -> Array:
-    """Return the gradient of z for y = f(z) and the gradient of y; all of one shape."""
+    """Return the gradient of z for y = f(z) and the gradient of y; all of one shape.
+
+    "gelu" and "silu" need z itself.
+    """
     y, dy = _real("y", y), _real("dy", dy)
     name = _differentiable(name)
     dtype = _common(y, dy)
     _expect("dy", dy, y.shape, "the shape of y")
     result = _Out(out, y.shape, dtype)
+    if name in activations.NEEDS_Z:
+        y = _before(z, name, y.shape)
     if y.size:
         y, dy = np.ascontiguousarray(y, dtype), np.ascontiguousarray(dy, dtype)
         machine, number = backend.current(), backend.resolve_threads(threads)
@@ -298,6 +309,18 @@ def _common(*arrays: Array) -> np.dtype[Any]:
 def _readable(array: Array, dtype: np.dtype[Any]) -> Array:
     """Return `array` as a kernel reads it: as it lies, but for the types it does not know."""
     return array if array.dtype.str[1:] in _READABLE else array.astype(dtype)
+
+
+def _before(z: ArrayLike | None, activation: str, shape: tuple[int, ...]) -> Array:
+    """Return z for an activation whose derivative y does not tell."""
+    if z is None:
+        raise ValueError(
+            f"z: expected the input of {activation!r}, got None; its derivative cannot be had "
+            "from y, so pass z=x @ w + b"
+        )
+    array = _real("z", z)
+    _expect("z", array, shape, "the shape of y")
+    return array
 
 
 def _differentiable(activation: str) -> str:

@@ -127,11 +127,11 @@ class Job:
     batch_size : int
         Rows of a step, the last may be short; ignored without gradient and optimizer.
     y : ndarray or None
-        int64 class labels (n,), C-contiguous, or real targets (n, n_out).
+        int64 class labels (n,), C-contiguous (cross_entropy), or real targets (n, n_out).
     sample_weight : ndarray or None, shape (n,)
         Of theta's dtype, C-contiguous.
     loss : str or None
-        "mse", "cross_entropy" or "binary_cross_entropy", the last two of logits; None: predict.
+        A name of `nnfast.losses.NAMES`, of outputs from before its link; None: predict.
     optimizer, state, rates
         The rule; its slots (n_slots, n_theta), updated in place; the numbers of each step
         (n_steps, 2) float64, see `nnfast.optimizers`. None: no update.

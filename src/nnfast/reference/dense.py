@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nnfast.activations import NEEDS_Z
 from nnfast.plan import Array, Row
 from nnfast.reference.activations import activation, activation_grad
 
@@ -15,7 +16,10 @@ def dense_forward(x: Array, w: Array, b: Array | None, name: str = "identity") -
 def dense_backward(
     x: Array, w: Array, y: Array, dy: Array, name: str = "identity", need_dx: bool = True
 ) -> tuple[Array | None, Array, Array]:
-    """Return dx (m, n_in) or None, dw (n_in, n_out) and db (n_out,), summed over the rows."""
+    """Return dx (m, n_in) or None, dw (n_in, n_out) and db (n_out,), summed over the rows.
+
+    y is z where `activation_grad` takes that.
+    """
     dz = activation_grad(y, dy, name)
     return dz @ w.T if need_dx else None, x.T @ dz, dz.sum(axis=0)
 
@@ -30,8 +34,11 @@ def backward(
     row: Row, x: Array, y: Array, dy: Array, theta: Array, gradient: Array, need_dx: bool
 ) -> Array | None:
     """Add the row's dw and db to `gradient`, unless frozen, and return dx."""
-    w, _ = _views(row, theta)
-    dx, dw, db = dense_backward(x, w, y, dy, str(row.attributes["activation"]), need_dx)
+    w, b = _views(row, theta)
+    name = str(row.attributes["activation"])
+    if name in NEEDS_Z:
+        y = dense_forward(x, w, b)
+    dx, dw, db = dense_backward(x, w, y, dy, name, need_dx)
     if row.attributes["trainable"]:
         gradient_w, gradient_b = _views(row, gradient)
         gradient_w += dw

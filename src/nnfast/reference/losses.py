@@ -1,8 +1,11 @@
 """Losses of one minibatch: the value of each row in float64, and its derivative.
 
-mse is the mean of the squares over the outputs. The other two take logits z: cross_entropy is
-``-sum(y log softmax(z))``, binary_cross_entropy the mean over the outputs of
-``-y log s(z) - (1 - y) log(1 - s(z))``, s the sigmoid.
+Of outputs z and targets y. cross_entropy is ``-sum(y log softmax(z))``; the others are means over
+the outputs, with e = z - y and s the sigmoid:
+
+- mse ``e**2``, mae ``abs(e)``, huber ``e**2 / 2`` up to abs(e) = 1, then ``abs(e) - 1 / 2``;
+- binary_cross_entropy ``-y log s(z) - (1 - y) log(1 - s(z))``, poisson ``exp(z) - y z``;
+- hinge ``max(0, 1 - y z)`` and perceptron ``max(0, -y z)``, whose slope at 0 is Rosenblatt's: -y.
 """
 
 from __future__ import annotations
@@ -24,9 +27,25 @@ def row_losses(name: str, output: Array, y: Array) -> tuple[NDArray[np.float64],
         p = np.eye(n_out)[y] if y.ndim == 1 else y.astype(np.float64)
         return -(p * log_p).sum(axis=1), np.exp(log_p) * p.sum(axis=1, keepdims=True) - p
     t = y.astype(np.float64)
-    if name == "binary_cross_entropy":
-        values = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
-        return values.mean(axis=1), (activation(z, "sigmoid") - t) / n_out
+    values, slopes = _elements(name, z, t)
+    return values.mean(axis=1), slopes / n_out
+
+
+def _elements(name: str, z: Array, y: Array) -> tuple[Array, Array]:
+    e = z - y
     if name == "mse":
-        return np.square(z - t).mean(axis=1), 2 * (z - t) / n_out
+        return np.square(e), 2 * e
+    if name == "mae":
+        return np.abs(e), np.sign(e)
+    if name == "huber":
+        return np.where(np.abs(e) > 1, np.abs(e) - 0.5, e * e / 2), np.clip(e, -1, 1)
+    if name == "binary_cross_entropy":
+        values = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+        return values, activation(z, "sigmoid") - y
+    if name == "poisson":
+        return np.exp(z) - y * z, np.exp(z) - y
+    if name == "hinge":
+        return np.maximum(1 - y * z, 0), np.where(y * z >= 1, 0, -y)
+    if name == "perceptron":
+        return np.maximum(-y * z, 0), np.where(y * z > 0, 0, -y)
     raise ValueError(f"loss {name!r} has no kernel in the reference backend")
