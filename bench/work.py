@@ -73,7 +73,8 @@ class Work:
         return 2 * sum(products) if self.kind in ("one", "batch") else 0
 
 
-_TRAINERS = ("nnfast", "nnfast avx2", "nnfast float64", "jax", "torch", "numpy")
+_OTHERS = ("jax", "torch", "torch_compile", "sklearn", "numpy")
+_TRAINERS = ("nnfast", "nnfast avx2", "nnfast float64", *_OTHERS)
 _AVX2 = Target("nnfast", 0.85, of="nnfast avx2")
 _FLOAT64 = Target("nnfast", 0.45, of="nnfast float64")
 
@@ -92,12 +93,11 @@ def _small(
 ) -> Work:
     """Regression by a small network in one thread: by all, and by nnfast and JAX in float64."""
     native = ("nnfast", "nnfast avx2") if avx2 else ("nnfast",)
-    others = ("jax", "torch", "torch_compile", "sklearn", "numpy")
     float64 = Target("jax float64", *jax, of="nnfast float64")
     return Work(
         name,
         "fit",
-        (*native, *others, "nnfast float64", "jax float64"),
+        (*native, *_OTHERS, "nnfast float64", "jax float64"),
         (Target("jax", *jax), float64, *((_AVX2,) if avx2 else ())),
         sizes,
         activation,
@@ -150,7 +150,7 @@ WORKS: tuple[Work, ...] = (
     Work(
         "784-512-512-10-x2",
         "fit",
-        ("nnfast", "nnfast 1thread", "jax", "torch"),
+        ("nnfast", "nnfast 1thread", "jax", "torch", "torch_compile"),
         (Target("nnfast 1thread", 1.8, 1.95), Target("jax", None), Target("torch", None)),
         (784, 512, 512, 10),
         batch_size=128,
@@ -241,11 +241,11 @@ def write_data(folder: Path, works: Sequence[Work], directory: str | None) -> st
         key = f"{n_in}-{n_out}"
         if f"{key}.x" not in arrays:
             n = max(w.rows for w in works if (w.sizes[:1], w.sizes[-1:]) == ((n_in,), (n_out,)))
-            arrays |= _regression(rng, key, n, n_in, n_out)
+            arrays |= _regression(key, n, n_in, n_out)
     for key, array in arrays.items():
         np.save(folder / key, array)
-    for sizes in sorted({work.sizes for work in works if work.sizes}):
-        np.save(folder / "-".join(map(str, sizes)), _glorot(rng, sizes))
+    for sizes in {work.sizes for work in works if work.sizes}:
+        np.save(folder / "-".join(map(str, sizes)), _glorot(sizes))
     return name
 
 
@@ -258,18 +258,18 @@ def _synthetic_images(
     return x, y
 
 
-def _regression(
-    rng: np.random.Generator, key: str, n: int, n_in: int, n_out: int
-) -> dict[str, np.ndarray[tuple[int, ...]]]:
+def _regression(key: str, n: int, n_in: int, n_out: int) -> dict[str, np.ndarray[tuple[int, ...]]]:
     """What a layer of tanh makes of random x; the test rows are the first ones."""
+    rng = np.random.default_rng((n_in, n_out))
     x = rng.random((n, n_in), np.float32)
     y = np.tanh(x @ rng.normal(size=(n_in, n_out)).astype(np.float32))
     test = slice(10_240)
     return {f"{key}.x": x, f"{key}.y": y, f"{key}.x_test": x[test], f"{key}.y_test": y[test]}
 
 
-def _glorot(rng: np.random.Generator, sizes: tuple[int, ...]) -> np.ndarray[tuple[int, ...]]:
+def _glorot(sizes: tuple[int, ...]) -> np.ndarray[tuple[int, ...]]:
     """One start for all: each layer's weights (n_in, n_out), then its biases."""
+    rng = np.random.default_rng(sizes)
     parts = []
     for n_in, n_out in pairwise(sizes):
         limit = (6 / (n_in + n_out)) ** 0.5
