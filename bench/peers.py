@@ -71,7 +71,7 @@ class Data:
         return found
 
     def _load(self, name: str) -> Array:
-        return np.load(self.folder / f"{self.work.sizes[0]}.{name}.npy")
+        return np.load(self.folder / f"{self.work.sizes[0]}-{self.work.sizes[-1]}.{name}.npy")
 
     def _real(self, array: Array) -> Array:
         return array.astype(self.dtype, copy=False) if array.dtype.kind == "f" else array
@@ -110,11 +110,14 @@ def _nnfast_epoch(net: Any, data: Data, rows: int) -> None:
     import nnfast as nn
 
     work = data.work
+    optimizer: Any = nn.Adam(work.lr)
+    if work.optimizer != "adam":
+        optimizer = nn.SGD(work.lr, momentum=work.momentum)
     net.fit(
         data.x[:rows],
         data.y[:rows],
         loss=work.loss,
-        optimizer=nn.SGD(lr=0.1) if work.optimizer == "sgd" else nn.Adam(lr=0.001),
+        optimizer=optimizer,
         batch_size=work.batch_size,
         epochs=1,
         threads=work.threads,
@@ -173,14 +176,19 @@ def numpy_fit(data: Data) -> Contestant:
             if i:
                 dz = dz @ layers[i][0].T
                 dz *= a > 0 if work.activation == "relu" else 1 - a * a
-        if work.optimizer == "sgd":
-            np.multiply(gradient, np.float32(0.1), out=gradient)
-            np.subtract(theta, gradient, out=theta)
-        else:
+        if work.optimizer == "adam":
             m[...] = 0.9 * m + 0.1 * gradient
             v[...] = 0.999 * v + 0.001 * gradient * gradient
-            size = 1e-3 / (1 - 0.9**steps)
+            size = work.lr / (1 - 0.9**steps)
             theta[...] -= size * m / (np.sqrt(v / (1 - 0.999**steps)) + 1e-8)
+            return
+        if work.optimizer == "momentum":
+            np.multiply(m, work.momentum, out=m)
+            np.add(m, gradient, out=m)
+            np.multiply(m, work.lr, out=gradient)
+        else:
+            np.multiply(gradient, work.lr, out=gradient)
+        np.subtract(theta, gradient, out=theta)
 
     def run() -> None:
         order = rng.permutation(work.rows)
@@ -266,10 +274,12 @@ def _torch_trainer(data: Data) -> tuple[Callable[[int], None], Callable[[], Arra
     model = _torch_model(data)
     x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
     optimizer: Any
-    if work.optimizer == "sgd":
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+    if work.optimizer == "adam":
+        optimizer = torch.optim.Adam(model.parameters(), lr=work.lr, fused=True)
     else:
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=work.lr, momentum=work.momentum, fused=True
+        )
     loss = torch.nn.functional.cross_entropy if y.ndim == 1 else torch.nn.functional.mse_loss
 
     def train(n: int) -> None:
@@ -299,6 +309,53 @@ def _best_torch_threads(run: Callable[[], object]) -> int:
     best = min(seconds, key=lambda n: seconds[n])
     torch.set_num_threads(best)
     return best
+
+
+def torch_compile_fit(data: Data) -> Contestant:
+    """Gather, forward, backward and optimizer as one graph, which autograd and an optimizer of
+    torch.optim, compiled each, do not reach by far."""
+    import torch
+
+    work = data.work
+    torch.set_num_threads(work.threads)
+    x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
+    params = [torch.from_numpy(p.copy()) for layer in data.layers(data.theta) for p in layer]
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in params]
+    count = torch.zeros((), dtype=x.dtype)
+    activation = torch.relu if work.activation == "relu" else torch.tanh
+    criterion = torch.nn.functional.cross_entropy if y.ndim == 1 else torch.nn.functional.mse_loss
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        *hidden, (w, b) = zip(params[::2], params[1::2], strict=True)
+        for w_hidden, b_hidden in hidden:
+            x = activation(torch.addmm(b_hidden, x, w_hidden))
+        return criterion(torch.addmm(b, x, w), y)
+
+    @torch.compile(
+        fullgraph=True, dynamic=False, options={"max_autotune": True, "cpp_wrapper": True}
+    )
+    def step(params: Any, moments: Any, t: Any, x: Any, y: Any, rows: Any) -> None:
+        gradients = torch.func.grad(loss)(params, x[rows], y[rows])
+        t += 1
+        for p, g, (m, v) in zip(params, gradients, moments, strict=True):
+            if work.optimizer == "sgd":
+                p.sub_(g, alpha=work.lr)
+            elif work.optimizer == "momentum":
+                p.sub_(m.mul_(work.momentum).add_(g), alpha=work.lr)
+            else:
+                m.lerp_(g, 0.1)
+                v.mul_(0.999).addcmul_(g, g, value=0.001)
+                size = work.lr / (1 - 0.9**t)
+                p.sub_(size * m / (torch.sqrt(v / (1 - 0.999**t)) + 1e-8))
+
+    def run() -> None:
+        for rows in torch.randperm(work.rows).split(work.batch_size):
+            step(params, moments, count, x, y, rows)
+
+    def theta() -> Array:
+        return np.concatenate([p.numpy().ravel() for p in params])
+
+    return Contestant(run, theta=theta, threads=work.threads, version=torch.__version__)
 
 
 def torch_one(data: Data) -> Contestant:
@@ -340,17 +397,23 @@ def jax_fit(data: Data) -> Contestant:
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], 1))
 
     def sgd(layers: Any, moments: Any, gradient: Any, _t: Any) -> Any:
-        return jax.tree.map(lambda p, g: p - 0.1 * g, layers, gradient), moments
+        return jax.tree.map(lambda p, g: p - work.lr * g, layers, gradient), moments
+
+    def momentum(layers: Any, moments: Any, gradient: Any, _t: Any) -> Any:
+        m = jax.tree.map(lambda m, g: work.momentum * m + g, moments[0], gradient)
+        return jax.tree.map(lambda p, m: p - work.lr * m, layers, m), (m,)
 
     def adam(layers: Any, moments: Any, gradient: Any, t: Any) -> Any:
         m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, moments[0], gradient)
         v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, moments[1], gradient)
         correction = jnp.sqrt(1 - 0.999**t)
-        size, epsilon = 1e-3 * correction / (1 - 0.9**t), 1e-8 * correction
+        size, epsilon = work.lr * correction / (1 - 0.9**t), 1e-8 * correction
         layers = jax.tree.map(lambda p, m, v: p - size * m / (jnp.sqrt(v) + epsilon), layers, m, v)
         return layers, (m, v)
 
-    update = sgd if work.optimizer == "sgd" else adam
+    update, n_moments = {"sgd": (sgd, 0), "momentum": (momentum, 1), "adam": (adam, 2)}[
+        work.optimizer
+    ]
 
     @jax.jit
     def epoch(state: Any, x: Any, y: Any, order: Any) -> Any:
@@ -362,7 +425,7 @@ def jax_fit(data: Data) -> Contestant:
         return jax.lax.scan(step, state, order.reshape(steps, work.batch_size))[0]
 
     zeros = jax.tree.map(jnp.zeros_like, layers)
-    state: Any = (layers, (zeros, zeros) if work.optimizer == "adam" else (), jnp.float32(1))
+    state: Any = (layers, (zeros,) * n_moments, jnp.ones((), x.dtype))
     rng = np.random.default_rng(0)
 
     def run() -> None:
@@ -374,6 +437,54 @@ def jax_fit(data: Data) -> Contestant:
         return np.concatenate([np.asarray(part).ravel() for layer in state[0] for part in layer])
 
     return Contestant(run, theta=theta, threads=work.threads, version=jax.__version__)
+
+
+# --- scikit-learn -------------------------------------------------------------------------------
+
+
+def sklearn_fit(data: Data) -> Contestant:
+    import sklearn
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    work = data.work
+    *hidden, n_out = work.sizes[1:]
+    x, y = data.x, data.y.ravel() if n_out == 1 else data.y
+    kind, first = MLPClassifier, {"classes": np.arange(n_out)}
+    steeper = 1.0
+    if work.loss == "mse":
+        # half the square, summed over the outputs where others take the mean: scaling lr, or
+        # Adam's epsilon, by that makes the same step of it
+        kind, first, steeper = MLPRegressor, {}, n_out / 2
+    adam = work.optimizer == "adam"
+    model = kind(
+        hidden_layer_sizes=hidden,
+        activation=work.activation,
+        solver="adam" if adam else "sgd",
+        alpha=0.0,
+        batch_size=work.batch_size,
+        learning_rate_init=work.lr if adam else work.lr / steeper,
+        momentum=work.momentum,
+        nesterovs_momentum=False,
+        epsilon=1e-8 * steeper,
+        random_state=np.random.RandomState(0),
+    )
+    model.partial_fit(x[: work.batch_size], y[: work.batch_size], **first)
+    layers = data.layers(data.theta)
+    model.coefs_, model.intercepts_ = (
+        [p.copy() for p in part] for part in zip(*layers, strict=True)
+    )
+    del model._optimizer  # it holds the parameters of before; partial_fit makes another
+
+    def theta() -> Array:
+        layers = zip(model.coefs_, model.intercepts_, strict=True)
+        return np.concatenate([part.ravel() for layer in layers for part in layer])
+
+    return Contestant(
+        lambda: model.partial_fit(x, y),
+        theta=theta,
+        threads=work.threads,
+        version=sklearn.__version__,
+    )
 
 
 # --- ONNX Runtime -------------------------------------------------------------------------------
@@ -503,7 +614,8 @@ def main(peer: str, cores: list[int]) -> None:
             elif data is not None:
                 answer = _score(contestant, data)
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            message = str(error).strip().split("\n")[0]
+            answer = {"error": f"{type(error).__name__}: {message}"}
         print(json.dumps(answer), file=answers)
 
 

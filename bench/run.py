@@ -38,6 +38,7 @@ class Worker:
         for word in special:
             if word == "float64":
                 self.dtype = word
+                environment["JAX_ENABLE_X64"] = "1"
             elif word.endswith("thread"):
                 threads = int(word.removesuffix("thread"))
             else:
@@ -89,6 +90,7 @@ class Outcome:
 
     name: str
     dtype: str
+    rows: int = 1  # a round
     threads: int = 0
     version: str = ""
     error: str = ""
@@ -108,11 +110,11 @@ class Outcome:
     def figure(self, work: Work) -> float:
         """The median in the unit of the work."""
         if work.kind in ("fit", "batch"):
-            return work.rows / self.median
-        return self.median * {"one": 1e6 / work.rows, "import": 1e3, "memory": 1.0}[work.kind]
+            return self.rows / self.median
+        return self.median * {"one": 1e6 / self.rows, "import": 1e3, "memory": 1.0}[work.kind]
 
     def gflops(self, work: Work) -> float:
-        return work.flops * work.rows / self.median / 1e9
+        return work.flops * self.rows / self.median / 1e9
 
 
 @dataclass
@@ -170,7 +172,9 @@ class Row:
             figure = None if outcome is None else outcome.figure(self.work)
             return Verdict(f"{target.of}, at most", figure, target, unit)
         against = found.get(target.against)
-        ratio = against.median / outcome.median if outcome and against else None
+        ratio = None
+        if outcome and against:
+            ratio = against.median / against.rows / (outcome.median / outcome.rows)
         return Verdict(f"{target.of} / {target.against}", ratio, target, "x")
 
 
@@ -181,9 +185,14 @@ def measure(work: Work, folder: Path, rounds: int) -> Row:
         for name in work.contestants:
             _progress(f"{work.name}: preparing {name}")
             worker = Worker(name, work)
-            outcome = Outcome(name, worker.dtype)
+            outcome = Outcome(name, worker.dtype, work.fewer.get(name, work.rows))
             workers.append((worker, outcome))
-            described = {**asdict(work), "threads": worker.threads, "targets": ()}
+            described = {
+                **asdict(work),
+                "rows": outcome.rows,
+                "threads": worker.threads,
+                "targets": (),
+            }
             answer = worker.ask("prepare", work=described, folder=str(folder), dtype=worker.dtype)
             outcome.error = answer.get("error", "")
             outcome.threads = answer.get("threads", worker.threads)
@@ -230,6 +239,9 @@ def outcome_table(row: Row) -> list[list[str]]:
             continue
         figure = outcome.figure(row.work)
         share = row.share(outcome)
+        score = ", ".join(f"{k} {v:.4g}" for k, v in outcome.score.items()) or "-"
+        if outcome.rows != row.work.rows:
+            score += f" after {outcome.rows:,} rows a round"
         table.append(
             [
                 outcome.name,
@@ -238,7 +250,7 @@ def outcome_table(row: Row) -> list[list[str]]:
                 f"{outcome.spread:.0%}",
                 f"{outcome.gflops(row.work):.1f}" if row.work.flops else "-",
                 "-" if share is None else f"{share:.0%}",
-                outcome.error or ", ".join(f"{k} {v:.4g}" for k, v in outcome.score.items()) or "-",
+                outcome.error or score,
             ]
         )
     return table

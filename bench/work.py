@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,9 +40,15 @@ class Work:
     activation: str = "relu"
     batch_size: int = 1
     rows: int = 1  # samples (or calls) a round
-    optimizer: str = "sgd"  # lr 0.1; "adam": lr 0.001
+    optimizer: str = "sgd"  # "momentum": of 0.9; "adam"
+    lr: float = 0.1
     loss: str = "cross_entropy"
     threads: int = 1
+    fewer: Mapping[str, int] = field(default_factory=dict)  # rows a round of slow contestants
+
+    @property
+    def momentum(self) -> float:
+        return 0.9 if self.optimizer == "momentum" else 0.0
 
     @property
     def title(self) -> str:
@@ -67,9 +73,42 @@ class Work:
         return 2 * sum(products) if self.kind in ("one", "batch") else 0
 
 
-_TRAINERS = ("nnfast", "nnfast avx2", "nnfast float64", "jax", "torch", "numpy")
+_OTHERS = ("jax", "torch", "torch_compile", "sklearn", "numpy")
+_TRAINERS = ("nnfast", "nnfast avx2", "nnfast float64", *_OTHERS)
 _AVX2 = Target("nnfast", 0.85, of="nnfast avx2")
 _FLOAT64 = Target("nnfast", 0.45, of="nnfast float64")
+
+
+def _small(
+    name: str,
+    sizes: tuple[int, ...],
+    batch_size: int,
+    rows: int,
+    jax: tuple[float, float],  # must and aim, in both dtypes
+    avx2: bool = False,
+    activation: str = "tanh",
+    optimizer: str = "adam",
+    lr: float = 0.001,
+    fewer: Mapping[str, int] | None = None,
+) -> Work:
+    """Regression by a small network in one thread: by all, and by nnfast and JAX in float64."""
+    native = ("nnfast", "nnfast avx2") if avx2 else ("nnfast",)
+    float64 = Target("jax float64", *jax, of="nnfast float64")
+    return Work(
+        name,
+        "fit",
+        (*native, *_OTHERS, "nnfast float64", "jax float64"),
+        (Target("jax", *jax), float64, *((_AVX2,) if avx2 else ())),
+        sizes,
+        activation,
+        batch_size,
+        rows,
+        optimizer,
+        lr,
+        loss="mse",
+        fewer=fewer or {},
+    )
+
 
 WORKS: tuple[Work, ...] = (
     Work(
@@ -111,24 +150,48 @@ WORKS: tuple[Work, ...] = (
     Work(
         "784-512-512-10-x2",
         "fit",
-        ("nnfast", "nnfast 1thread", "jax", "torch"),
+        ("nnfast", "nnfast 1thread", "jax", "torch", "torch_compile"),
         (Target("nnfast 1thread", 1.8, 1.95), Target("jax", None), Target("torch", None)),
         (784, 512, 512, 10),
         batch_size=128,
         rows=12_800,
         threads=2,
     ),
+    _small("4-32-16-4", (4, 32, 16, 4), 10_000, 200_000, (1.9, 2.3)),
     Work(
-        "16-64-64-4",
+        "4-32-16-4-x2",
         "fit",
-        _TRAINERS,
-        (Target("jax", 1.6, 1.9), _AVX2),
-        (16, 64, 64, 4),
+        ("nnfast", "nnfast 1thread", "jax", "torch", "torch_compile"),
+        (Target("nnfast 1thread", 1.7, 1.9), Target("jax", None)),
+        (4, 32, 16, 4),
         "tanh",
-        batch_size=32,
-        rows=10_240,
+        batch_size=10_000,
+        rows=200_000,
         optimizer="adam",
+        lr=0.001,
         loss="mse",
+        threads=2,
+    ),
+    _small("24-8-2", (24, 8, 2), 200, 200_000, (2.1, 2.5)),
+    _small("16-64-64-4", (16, 64, 64, 4), 32, 10_240, (1.7, 1.9), avx2=True),
+    _small(
+        "16-64-64-4-b1",
+        (16, 64, 64, 4),
+        1,
+        10_000,
+        (1.45, 1.7),
+        fewer={"numpy": 2_000, "torch": 1_000, "torch_compile": 2_000, "sklearn": 1_000},
+    ),
+    _small(
+        "8-32-1",
+        (8, 32, 1),
+        16,
+        160_000,
+        (2.0, 3.0),
+        activation="relu",
+        optimizer="momentum",
+        lr=0.01,
+        fewer={"numpy": 32_000, "torch": 16_000, "torch_compile": 32_000, "sklearn": 16_000},
     ),
     Work(
         "one-row",
@@ -173,21 +236,16 @@ def write_data(folder: Path, works: Sequence[Work], directory: str | None) -> st
         name = Path(directory).resolve().name
         (x, y), (x_test, y_test) = load_mnist(directory)
         x, x_test = (a.reshape(len(a), -1) / np.float32(255) for a in (x, x_test))
-    small = rng.random((10_240, 16), np.float32)
-    teacher = rng.normal(size=(16, 4)).astype(np.float32)
-    arrays = {
-        "784.x": x,
-        "784.y": y,
-        "784.x_test": x_test,
-        "784.y_test": y_test,
-        "16.x": small,
-        "16.y": np.tanh(small @ teacher),
-    }
-    arrays |= {"16.x_test": arrays["16.x"], "16.y_test": arrays["16.y"]}
+    arrays = {"784-10.x": x, "784-10.y": y, "784-10.x_test": x_test, "784-10.y_test": y_test}
+    for n_in, n_out in sorted({(work.sizes[0], work.sizes[-1]) for work in works if work.sizes}):
+        key = f"{n_in}-{n_out}"
+        if f"{key}.x" not in arrays:
+            n = max(w.rows for w in works if (w.sizes[:1], w.sizes[-1:]) == ((n_in,), (n_out,)))
+            arrays |= _regression(key, n, n_in, n_out)
     for key, array in arrays.items():
         np.save(folder / key, array)
     for sizes in {work.sizes for work in works if work.sizes}:
-        np.save(folder / "-".join(map(str, sizes)), _glorot(rng, sizes))
+        np.save(folder / "-".join(map(str, sizes)), _glorot(sizes))
     return name
 
 
@@ -200,8 +258,18 @@ def _synthetic_images(
     return x, y
 
 
-def _glorot(rng: np.random.Generator, sizes: tuple[int, ...]) -> np.ndarray[tuple[int, ...]]:
+def _regression(key: str, n: int, n_in: int, n_out: int) -> dict[str, np.ndarray[tuple[int, ...]]]:
+    """What a layer of tanh makes of random x; the test rows are the first ones."""
+    rng = np.random.default_rng((n_in, n_out))
+    x = rng.random((n, n_in), np.float32)
+    y = np.tanh(x @ rng.normal(size=(n_in, n_out)).astype(np.float32))
+    test = slice(10_240)
+    return {f"{key}.x": x, f"{key}.y": y, f"{key}.x_test": x[test], f"{key}.y_test": y[test]}
+
+
+def _glorot(sizes: tuple[int, ...]) -> np.ndarray[tuple[int, ...]]:
     """One start for all: each layer's weights (n_in, n_out), then its biases."""
+    rng = np.random.default_rng(sizes)
     parts = []
     for n_in, n_out in pairwise(sizes):
         limit = (6 / (n_in + n_out)) ** 0.5
