@@ -87,7 +87,7 @@ void FN(activate)(int name, int rows, int n, real *y, ptrdiff_t row, real *slope
         for (int i = 0; i < n; i += LANES) {                                                                           \
             vec f;                                                                                                     \
             store(y + r * row + i, value(NAME, load(y + r * row + i), &f));                                            \
-            if (slope && needs_z(NAME)) store(slope + r * row + i, f);                                             \
+            if (slope && needs_z(NAME)) store(slope + r * row + i, f);                                                 \
         }
 #define PASS_IN_PAIRS(NAME)                                                                                            \
     for (int r = 0; r + 1 < rows; r += 2) {                                                                            \

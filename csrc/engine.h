@@ -69,7 +69,7 @@ typedef struct worker {
     const real **x, **y; /* [BLOCK] rows of the batch */
     const real **next;   /* NULL, or the rows that will follow */
     real *x_converted, *y_converted;
-    real *targets; /* of a narrow last layer: [n_out][row] */
+    real *targets;  /* of a narrow last layer: [n_out][row] */
     double *losses; /* [BLOCK] */
     real *values;   /* outputs and gradients of the layers */
     real *gradient; /* packed */

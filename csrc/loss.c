@@ -196,8 +196,7 @@ static void cross_entropy_of_columns(int n, columns c, vec scale, double *values
     }
     const vec total = fold(n, powers), mass = fold(n, targets), product = fold(n, products), log = vec_log(total);
     const vec factor = scale * mass / total;
-    for (int j = 0; j < n && c.dz; j++)
-        store(c.dz + j * c.row, fnma_(scale, load(c.y + j * c.row), e[j] * factor));
+    for (int j = 0; j < n && c.dz; j++) store(c.dz + j * c.row, fnma_(scale, load(c.y + j * c.row), e[j] * factor));
     for (int i = 0; i < LANES; i++) {
         const double m = mass[i];
         values[i] = (double)top[i] * m - (double)product[i] + m * (double)log[i];

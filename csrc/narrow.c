@@ -5,7 +5,8 @@
  *     update    dw[n][k] = sum_r x[r][k] dz[n][r]               vectors along the inputs
  *
  * In rows, n outputs take the time of a half vector; in columns that of n. The packed weights are W^T, [n_out][padded
- * n_in], so no other copy of it is needed, and the loss takes a vector of rows at a time. The sums are those of dense.c.
+ * n_in], so no other copy of it is needed, and the loss takes a vector of rows at a time. The sums are those of
+ * dense.c.
  */
 #include "engine.h"
 
@@ -34,12 +35,10 @@ INLINE void columns(const int N, const real *const *x, int n_in, const real *w, 
             sum[n] = splat(block ? 0 : bias[n]);
         for (int k = block; k < end; k += LANES) {
             vec t[LANES];
-            if (end - k < LANES && mask_tail)
-                UNROLL for (int i = 0; i < LANES; i++)
-                    t[i] = load_first(x[i] + k, end - k);
-            else
-                UNROLL for (int i = 0; i < LANES; i++)
-                    t[i] = load(x[i] + k);
+            if (end - k < LANES && mask_tail) UNROLL
+                for (int i = 0; i < LANES; i++) t[i] = load_first(x[i] + k, end - k);
+            else UNROLL
+                for (int i = 0; i < LANES; i++) t[i] = load(x[i] + k);
             transpose_vectors(t);
             UNROLL for (int j = 0; j < LANES; j++)
                 if (k + j < end) {
@@ -81,7 +80,7 @@ void FN(narrow_forward)(const program *p, const layer *l, const worker *w, share
         FOR_EACH_WIDTH(l->n_out, COLUMNS)
     }
     FN(activate)(l->activation, l->n_out, (int)round_up(s.end - s.first, LANES), w->values + l->y + s.first, l->row,
-                 slope_of(l, w, s.first));
+             slope_of(l, w, s.first));
 }
 
 void FN(narrow_backward)(const program *p, const layer *l, const worker *w, share s)
@@ -159,8 +158,7 @@ INLINE void sum_rows(const int N, const int NV, const int pointers, const sums *
     real sums_of_bias[MAX_NARROW + LANES] = {0};
     UNROLL for (int n = 0; n < N; n++)
         sums_of_bias[n] = bias[n][0];
-    for (int n = 0; n < N; n += LANES)
-        finish(s, gradient + l->bias + n, theta + l->bias + n, load(sums_of_bias + n));
+    for (int n = 0; n < N; n += LANES) finish(s, gradient + l->bias + n, theta + l->bias + n, load(sums_of_bias + n));
 }
 
 INLINE void sum_range(const int N, const int pointers, const sums *s, const layer *l, share k, real *gradient,
@@ -205,7 +203,6 @@ void FN(narrow_update)(const program *p, const layer *l, pass *pass)
         if (bias) FN(add_partials)(p, pass, l->bias, round_up(l->n_out, LANES));
     }
     if (!pass->last || !pass->rate || end >= END_UPDATE) return;
-    for (int n = 0; n < l->n_out; n++)
-        FN(update)(p, pass->rate, l->weights + n * padded_inputs(l) + k.first, width);
+    for (int n = 0; n < l->n_out; n++) FN(update)(p, pass->rate, l->weights + n * padded_inputs(l) + k.first, width);
     if (bias) FN(update)(p, pass->rate, l->bias, round_up(l->n_out, LANES));
 }

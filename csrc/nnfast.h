@@ -13,7 +13,7 @@
 /* The lists below are compared with plan.py, activations.py, losses.py and optimizers.py when nnfast is imported. */
 #define NN_NAMES                                                                                                       \
     "ops: dense(n_in, n_out, activation, use_bias, trainable) activation(n, activation); "                             \
-    "activations: identity sigmoid tanh relu softmax step leaky_relu elu gelu silu softplus arctan; "                   \
+    "activations: identity sigmoid tanh relu softmax step leaky_relu elu gelu silu softplus arctan; "                  \
     "losses: mse cross_entropy binary_cross_entropy mae huber poisson hinge perceptron; "                              \
     "optimizers: sgd adam"
 

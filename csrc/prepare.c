@@ -116,10 +116,7 @@ static void *take(places *at, int64_t n, size_t size)
     return place;
 }
 
-static int64_t rows_of_step(const program *p)
-{
-    return p->backward ? at_most(p->call->batch, p->call->n) : p->call->n;
-}
+static int64_t rows_of_step(const program *p) { return p->backward ? at_most(p->call->batch, p->call->n) : p->call->n; }
 
 static size_t place(program *p, char *base)
 {
@@ -157,7 +154,9 @@ static size_t place(program *p, char *base)
         worker *w = p->workers + i;
         w->x = take(&at, rows, sizeof *w->x);
         w->y = take(&at, rows, sizeof *w->y);
-        w->next = p->backward && p->x_direct && !p->side_by_side && c->n_in >= LONG_ROW ? take(&at, rows, sizeof *w->next) : NULL;
+        w->next = p->backward && p->x_direct && !p->side_by_side && c->n_in >= LONG_ROW
+                      ? take(&at, rows, sizeof *w->next)
+                      : NULL;
         w->x_converted = take(&at, p->x_direct ? 0 : rows * c->n_in, sizeof(real));
         w->y_converted = take(&at, p->y_direct || !c->y.data ? 0 : rows * c->n_out, sizeof(real));
         w->targets = take(&at, last->narrow && c->loss != NN_NO_LOSS ? last->n_out * last->row : 0, sizeof(real));

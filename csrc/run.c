@@ -77,8 +77,7 @@ static void gather_columns(const program *p, const worker *w, const int64_t *ord
                 column[i] = (uint64_t)label < (uint64_t)c->n_out ? label == n : (real)NAN;
             }
         else if (p->y_direct)
-            for (int i = first; i < end; i++)
-                column[i] = row_of(&c->y, true, order[i], 0, NULL)[n];
+            for (int i = first; i < end; i++) column[i] = row_of(&c->y, true, order[i], 0, NULL)[n];
         else
             for (int i = first; i < end; i++) convert(column + i, &c->y, order[i], n, 1);
     }

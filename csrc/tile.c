@@ -102,9 +102,8 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, const int
             vec b[MAX_VECTORS];
             UNROLL for (int v = 0; v < NV; v++)
                 b[v] = load(ws + v * LANES);
-            if (bias)
-                UNROLL for (int v = 0; v < NV; v++)
-                    sum[v] += b[v];
+            if (bias) UNROLL
+                for (int v = 0; v < NV; v++) sum[v] += b[v];
             UNROLL for (int m = 0; m < MR; m++) {
                 const vec a = splat(row[m]);
                 UNROLL for (int v = 0; v < NV; v++)
@@ -118,7 +117,8 @@ INLINE void outer_tile(const int MR, const int NV, const int pointers, const int
 }
 
 /* One function for each form, width and way to x. Rows are cut evenly: 20 become 10 + 10, not 12 + 8. The bias goes
- * along with the first tile: alone it would be a chain without company. Where registers are short it counts as a row. */
+ * along with the first tile: alone it would be a chain without company. Where registers are short it counts as a row.
+ */
 enum { BIAS_1 = 0, BIAS_2 = REGISTERS < 32, BIAS_4 = 1 };
 #define panel_case(M, NV, POINTERS) panel_tile(M, NV, POINTERS, y, x, w, other, t)
 #define outer_case(M, NV, POINTERS) outer_tile(M, NV, POINTERS, 0, y, x, w, other, t)

@@ -1,4 +1,5 @@
-/* vecmath.h: functions of a vector as fixed sequences of FMAs: exp, expm1, log, log1p, tanh, sigmoid, atan, and the parts of erfc.
+/* vecmath.h: functions of a vector as fixed sequences of FMAs: exp, expm1, log, log1p, tanh, sigmoid, atan, and the
+ * parts of erfc.
  *
  * Arguments of the exponential family are reduced by a rounded multiple of ln 2 in two words; what remains is a
  * polynomial (float: Chebyshev interpolation over the reduced range; double: Taylor). Errors over all floats are in
@@ -186,8 +187,8 @@ INLINE vec vec_erfcx(vec x)
         -0x1.b22d6edd4064dp-22, -0x1.f2724f0b33400p-23, 0x1.6c683ecc01171p-25,  0x1.a0bbe43d5780bp-25,
         0x1.e06859a4f46fap-31,  -0x1.c9d885a1c305fp-28, -0x1.38f5faf34100ap-30, 0x1.912eed950c29ep-33};
 #else
-    static const double c[] = {0x1.12f21ep+0,  -0x1.c44c48p-1,  0x1.2e326ap-1,  -0x1.3deacap-2,
-                               0x1.e9960cp-4,  -0x1.b7c1c0p-6,  -0x1.40236p-10, 0x1.946e98p-9,
+    static const double c[] = {0x1.12f21ep+0,   -0x1.c44c48p-1, 0x1.2e326ap-1,  -0x1.3deacap-2,
+                               0x1.e9960cp-4,   -0x1.b7c1c0p-6, -0x1.40236p-10, 0x1.946e98p-9,
                                -0x1.009a72p-11, -0x1.5f9afp-12, -0x1.bd2f32p-19};
 #endif
     const vec inverse = C(1) / (x + C(3));
@@ -198,11 +199,12 @@ INLINE vec vec_erfcx(vec x)
 INLINE vec vec_atan(vec x)
 {
 #if NN_DOUBLE
-    static const double r[] = {-0x1.5555555555555p-2, 0x1.9999999999620p-3, -0x1.24924924753ecp-3, 0x1.c71c71bb00a6cp-4,
-                               -0x1.745d15ee35819p-4, 0x1.3b1399d1dcdc7p-4, -0x1.110fff599e4d2p-4, 0x1.e1d0239d392a6p-5,
-                               -0x1.aebbb1647a168p-5, 0x1.841dcf603a209p-5, -0x1.5d02278205cc7p-5, 0x1.3328700bb8169p-5,
-                               -0x1.00390504e9f2fp-5, 0x1.843f4bca23369p-6, -0x1.fd0e4de8fed90p-7, 0x1.123baedb61abdp-7,
-                               -0x1.ca3677db66678p-9, 0x1.1325b2f8964bep-10, -0x1.a359b96a4eee4p-13, 0x1.2f07811f9f6e9p-16};
+    static const double r[] = {
+        -0x1.5555555555555p-2, 0x1.9999999999620p-3,  -0x1.24924924753ecp-3,  0x1.c71c71bb00a6cp-4,
+        -0x1.745d15ee35819p-4, 0x1.3b1399d1dcdc7p-4,  -0x1.110fff599e4d2p-4,  0x1.e1d0239d392a6p-5,
+        -0x1.aebbb1647a168p-5, 0x1.841dcf603a209p-5,  -0x1.5d02278205cc7p-5,  0x1.3328700bb8169p-5,
+        -0x1.00390504e9f2fp-5, 0x1.843f4bca23369p-6,  -0x1.fd0e4de8fed90p-7,  0x1.123baedb61abdp-7,
+        -0x1.ca3677db66678p-9, 0x1.1325b2f8964bep-10, -0x1.a359b96a4eee4p-13, 0x1.2f07811f9f6e9p-16};
 #else
     static const double r[] = {-0x1.555554p-2, 0x1.99983cp-3,  -0x1.246cd2p-3, 0x1.c3f168p-4, -0x1.6295f8p-4,
                                0x1.0001c6p-4,  -0x1.25dc12p-5, 0x1.ba9f66p-7,  -0x1.38de56p-9};
@@ -217,9 +219,16 @@ INLINE vec vec_atan(vec x)
 /* 1 / (1 + z^2) from y = atan z: the square of cos y, which is the sine of pi/2 - |y| */
 INLINE vec vec_cos_squared(vec y)
 {
-    static const double c[] = {-1. / 6,         1. / 120,         -1. / 5040,           1. / 362880,
-                               -1. / 39916800., 1. / 6227020800., -1. / 1307674368000., 1. / 355687428096000.,
-                               -1. / 121645100408832000., 1. / 51090942171709440000.,
+    static const double c[] = {-1. / 6,
+                               1. / 120,
+                               -1. / 5040,
+                               1. / 362880,
+                               -1. / 39916800.,
+                               1. / 6227020800.,
+                               -1. / 1307674368000.,
+                               1. / 355687428096000.,
+                               -1. / 121645100408832000.,
+                               1. / 51090942171709440000.,
                                -1. / 25852016738884976640000.};
     const int terms = NN_DOUBLE ? 11 : 6;
     const vec t = maximum(C(0), (C(PI_2_HIGH) - absolute(y)) + C(PI_2_LOW)), square = t * t;

@@ -128,3 +128,58 @@ def test_permutation_is_uniform(machine: Any) -> None:
         counts[order] = counts.get(order, 0) + 1
     assert len(counts) == 24
     assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 60
+
+
+def test_perceptron_is_rosenblatts_rule(current: Any) -> None:
+    """Batch 1, lr 1, weights from zero: w += y x where y z <= 0, until the classes are parted."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(60, 2))
+    x = x[np.abs(x @ [1, -2]) > 0.4]
+    y = np.where(x @ [1, -2] > 0, 1, -1)
+    net = Sequential([Dense(1, kernel_initializer="zeros")], dtype="float64").build(2)
+    net.fit(x, y, "perceptron", SGD(lr=1), epochs=1, batch_size=1, shuffle=False, verbose=0)
+    w = np.zeros(3)
+    for row, sign in zip(np.c_[x, np.ones(len(x))], y, strict=True):
+        if sign * (w @ row) <= 0:
+            w += sign * row
+    np.testing.assert_allclose(net.theta, w, rtol=1e-12)
+    fit = net.fit(x, y, "perceptron", SGD(lr=1), 50, 1, metrics="accuracy", verbose=0).history
+    assert net.evaluate(x, y, "perceptron", "accuracy") == {"loss": 0.0, "accuracy": 1.0}
+    assert fit["accuracy"][-1] == 1.0
+
+
+@pytest.mark.parametrize("loss", ["hinge", "perceptron"])
+def test_targets_of_margins(current: Any, loss: str) -> None:
+    """Labels, 0 and 1, and -1 and 1 are one thing; labels of several classes are one against all."""
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    labels = np.arange(40) % 4
+    signs = np.where(labels[:, None] == np.arange(4), 1, -1)
+    net = Sequential([Dense(4)], dtype="float64").build(3)
+    weights = {0: 2.0, 3: 0.5}
+    rows = np.where(labels == 0, 2.0, np.where(labels == 3, 0.5, 1.0))
+    expected = net.evaluate(x, signs, loss, sample_weight=rows)
+    assert net.evaluate(x, labels, loss, sample_weight=rows) == expected
+    assert net.evaluate(x, (signs + 1) / 2, loss, sample_weight=rows) == expected
+    fits = [
+        net.build(3).fit(x, y, loss, class_weight=weights, verbose=0).history["loss"]
+        for y in (labels, signs, signs > 0)
+    ]
+    assert fits[0] == fits[1] == fits[2]
+    one = Sequential([Dense(1)]).build(3)
+    binary = (labels > 1).astype(int)
+    assert one.evaluate(x, binary, loss) == one.evaluate(x, 2.0 * binary[:, None] - 1, loss)
+    with pytest.raises(ValueError, match=rf"y: expected -1 and 1, or 0 and 1, for loss '{loss}'"):
+        one.evaluate(x, labels, loss)
+
+
+def test_poisson_learns_rates(current: Any) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (500, 1))
+    y = rng.poisson(np.exp(1 + x[:, 0]))
+    net = Sequential([Dense(1)]).build(1)
+    net.fit(x, y, "poisson", Adam(lr=0.05), epochs=60, verbose=0)
+    np.testing.assert_allclose(net.theta, [1, 1], atol=0.1)
+    with pytest.raises(ValueError, match="y: expected values from 0 on for loss 'poisson'"):
+        net.evaluate(x, -y - 1.0, "poisson")
+    with pytest.raises(ValueError, match="metric 'mse'"):
+        net.evaluate(x, y, "poisson", "mse")

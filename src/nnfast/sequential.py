@@ -132,8 +132,10 @@ class Sequential:
             Real numbers of any dtype and strides; not copied.
         y : array, shape (n,) or (n, n_out)
             Integer labels, or targets.
-        loss : {"mse", "cross_entropy", "binary_cross_entropy"} or None
-            None chooses by y (`nnfast.losses.infer`). A last softmax or sigmoid is fused with
+        loss : str or None
+            "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", "poisson" (the outputs
+            are logarithms of rates), "hinge" or "perceptron" (margins: y is -1 and 1, 0 and 1, or
+            labels). None chooses by y (`nnfast.losses.infer`). A last softmax or sigmoid is fused with
             the loss it belongs to.
         optimizer : SGD, Adam, "sgd", "adam" or None
             None is ``SGD(lr=0.01)``.
