@@ -145,7 +145,10 @@ _FROZEN = Dense(9, "tanh", trainable=False)
 CASES = (
     *map(_of_activation, (name for name in activations.NAMES if name != "step")),
     *(
-        Case(f"{name} everywhere", (Activation(name), Dense(4, name), Dense(20, name), Dense(2, name)))
+        Case(
+            f"{name} everywhere",
+            (Activation(name), Dense(4, name), Dense(20, name), Dense(2, name)),
+        )
         for name in ("elu", "gelu", "silu", "softplus")
     ),
     *itertools.chain(*map(_losses, _ELEMENTWISE, _ELEMENTWISE.values())),
@@ -187,8 +190,12 @@ CASES = (
     Case("logistic regression", (Dense(1),), 35, loss=_BCE, targets="binary"),
     Case("one narrow layer", (Dense(7, "gelu"),), 300, batch_size=40),
     *(_sizes(f"{n} outputs", 6, 70, n, batch_size=300, rows=310) for n in range(1, 10)),
-    Case("narrow and frozen", (Dense(9, "tanh"), Dense(5, trainable=False)), optimizer=SGD(0.1, 0.9)),
-    Case("narrow without bias", (Dense(19, "tanh"), Dense(5, use_bias=False)), optimizer=Adam(0.01)),
+    Case(
+        "narrow and frozen", (Dense(9, "tanh"), Dense(5, trainable=False)), optimizer=SGD(0.1, 0.9)
+    ),
+    Case(
+        "narrow without bias", (Dense(19, "tanh"), Dense(5, use_bias=False)), optimizer=Adam(0.01)
+    ),
     _sizes("odd sizes", 19, 17, 33, 13),
     _sizes("just over a vector", 17, 9, 65, 5),
     _sizes("whole vectors", 64, 32, 16, 8),

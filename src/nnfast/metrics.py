@@ -58,6 +58,7 @@ def get(metrics: str | Sequence[Any], loss: Loss) -> dict[str, Metric]:
             raise checks.unknown("metric", name, METRICS)
         if name != "accuracy" and loss.link is not None:
             raise ValueError(
-                f"metric {name!r}: expected a loss of plain outputs such as 'mse', got {loss.name!r}; use 'accuracy'"
+                f"metric {name!r}: expected a loss of plain outputs such as 'mse', got "
+                f"{loss.name!r}; use 'accuracy'"
             )
     return {name: METRICS[name] for name in names}

@@ -135,8 +135,8 @@ class Sequential:
         loss : str or None
             "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", "poisson" (the outputs
             are logarithms of rates), "hinge" or "perceptron" (margins: y is -1 and 1, 0 and 1, or
-            labels). None chooses by y (`nnfast.losses.infer`). A last softmax or sigmoid is fused with
-            the loss it belongs to.
+            labels). None chooses by y (`nnfast.losses.infer`). A last softmax or sigmoid is fused
+            with the loss it belongs to.
         optimizer : SGD, Adam, "sgd", "adam" or None
             None is ``SGD(lr=0.01)``.
         epochs, initial_epoch : int
