@@ -38,6 +38,7 @@ class Contestant:
     theta: Callable[[], Array] | None = None
     outputs: Callable[[], Array] | None = None
     peak: Callable[[], float] | None = None
+    score: Callable[[], dict[str, float]] | None = None
     threads: int = 1
     version: str = ""
 
@@ -552,6 +553,62 @@ def _import(module: str) -> Contestant:
     return Contestant(run)
 
 
+# --- from a table to a model --------------------------------------------------------------------
+
+
+def nnfast_table(folder: Path, work: Work) -> Contestant:
+    model = folder / "table.safetensors"
+    command = ["train", folder / "table.csv", "--target", "answer", "--epochs", "1", "-o", model]
+    command += ["--batch-size", str(work.batch_size)]
+
+    def score() -> dict[str, float]:
+        from nnfast.tabular import TableModel
+
+        return {"accuracy": TableModel.load(model).facts["score"]["accuracy"]}
+
+    def run() -> None:
+        subprocess.run([sys.executable, "-m", "nnfast", *command], check=True)
+
+    return Contestant(run, score=score)
+
+
+_SKLEARN_TABLE = """
+import sys
+import joblib
+import pandas as pd
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+source, target, batch_size = sys.argv[1:]
+table = pd.read_csv(source, engine="pyarrow", dtype={f"x{i}": "float32" for i in range(9)})
+numbers, texts = make_column_selector("^x"), ["kind"]
+net = MLPClassifier((64, 64), max_iter=1, batch_size=int(batch_size), early_stopping=True,
+                    validation_fraction=0.2, random_state=0)
+model = make_pipeline(
+    make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(), texts)), net)
+model.fit(table.drop(columns="answer"), table["answer"])
+joblib.dump(model, target)
+"""
+
+
+def sklearn_table(folder: Path, work: Work) -> Contestant:
+    model = folder / "table.joblib"
+
+    def score() -> dict[str, float]:
+        import joblib
+
+        return {"accuracy": float(joblib.load(model)[-1].best_validation_score_)}
+
+    def run() -> None:
+        arguments = [folder / "table.csv", model, str(work.batch_size)]
+        command = [sys.executable, "-W", "ignore", "-c", _SKLEARN_TABLE, *arguments]
+        subprocess.run(command, check=True)
+
+    return Contestant(run, score=score)
+
+
 def _score(contestant: Contestant, data: Data) -> dict[str, float]:
     """How good the parameters are on the test rows, or how far the outputs are from NumPy's."""
     if contestant.outputs is not None:
@@ -583,6 +640,9 @@ def _prepare(peer: str, request: dict[str, Any]) -> tuple[Contestant, Data | Non
     work = Work(**request["work"])
     if work.kind == "import":
         return _import(peer), None
+    if work.kind == "table":
+        table: Contestant = globals()[f"{peer}_table"](Path(request["folder"]), work)
+        return table, None
     data = Data(Path(request["folder"]), work, request["dtype"])
     contestant: Contestant = globals()[f"{peer}_{work.kind}"](data)
     contestant.run()
@@ -611,6 +671,8 @@ def main(peer: str, cores: list[int]) -> None:
                 measure = contestant.run()
                 seconds = time.perf_counter() - begin
                 answer["measure"] = measure if isinstance(measure, float) else seconds
+            elif contestant.score is not None:
+                answer = contestant.score()
             elif data is not None:
                 answer = _score(contestant, data)
         except Exception as error:

@@ -23,7 +23,14 @@ from typing import Any
 from bench.work import WORKS, Target, Work, write_data
 
 _PAUSE = 0.03  # seconds between rounds: threads of the one before stop spinning
-_UNITS = {"fit": "samples/s", "batch": "samples/s", "one": "us", "import": "ms", "memory": "MiB"}
+_UNITS = {
+    "fit": "samples/s",
+    "batch": "samples/s",
+    "one": "us",
+    "import": "ms",
+    "memory": "MiB",
+    "table": "s",
+}
 
 
 class Worker:
@@ -111,7 +118,7 @@ class Outcome:
         """The median in the unit of the work."""
         if work.kind in ("fit", "batch"):
             return self.rows / self.median
-        return self.median * {"one": 1e6 / self.rows, "import": 1e3, "memory": 1.0}[work.kind]
+        return self.median * {"one": 1e6 / self.rows, "import": 1e3}.get(work.kind, 1.0)
 
     def gflops(self, work: Work) -> float:
         return work.flops * self.rows / self.median / 1e9
@@ -147,13 +154,14 @@ class Row:
     work: Work
     outcomes: list[Outcome]
 
-    def peak(self, dtype: str) -> float | None:
-        """The FMA peak of one core in this dtype: the median of the probes between the rounds."""
-        probes = [p for outcome in self.outcomes if outcome.dtype == dtype for p in outcome.peaks]
+    def peak(self, outcome: Outcome) -> float | None:
+        """The FMA peak of a core: its own probes' median, or a peer's: of nnfast in its dtype."""
+        alike = (o for o in self.outcomes if o.dtype == outcome.dtype)
+        probes = outcome.peaks or next((o.peaks for o in alike if o.peaks), [])
         return statistics.median(probes) if probes else None
 
     def share(self, outcome: Outcome) -> float | None:
-        peak = self.peak(outcome.dtype)
+        peak = self.peak(outcome)
         if peak is None or not self.work.flops or not outcome.measures:
             return None
         return outcome.gflops(self.work) / (peak * outcome.threads)
@@ -173,6 +181,12 @@ class Row:
             return Verdict(f"{target.of}, at most", figure, target, unit)
         against = found.get(target.against)
         ratio = None
+        if target.of_peak and outcome and against:
+            ours, theirs = self.share(outcome), self.share(against)
+            ratio = ours / theirs if ours and theirs else None
+            return Verdict(
+                f"{target.of} / {target.against}, of each one's peak", ratio, target, "x"
+            )
         if outcome and against:
             ratio = against.median / against.rows / (outcome.median / outcome.rows)
         return Verdict(f"{target.of} / {target.against}", ratio, target, "x")
@@ -313,7 +327,7 @@ def _facts(machine: dict[str, Any], rows: Sequence[Row]) -> str:
         for outcome in row.outcomes
         if outcome.version
     }
-    peaks = [p for row in rows if (p := row.peak("float32")) is not None]
+    peaks = [p for row in rows if row.work.flops and (p := row.peak(row.outcomes[0])) is not None]
     peak = f"; FMA peak of a core {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s" if peaks else ""
     return (
         f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "
