@@ -221,7 +221,7 @@ def _train(options: argparse.Namespace) -> None:
     model.fit(table, target, options.task, callbacks=[_Progress()])
     model.save(output)
     print(*report.model_lines(model), sep="\n")
-    print("\nvalidation", *report.score_lines(model.target, model.score), sep="\n  ")
+    print("\nvalidation", *report.score_lines(model.target, model.score), sep="\n")
     if options.plot is not None:
         plots.plot(model, options.plot)
     seconds = time.perf_counter() - began
@@ -283,7 +283,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     model = TableModel.load(options.model, options.threads)
     score = model.evaluate(_table_for(model, options.file))
     print(f"{options.model} on {options.file}: {model.target.name}")
-    print("", *report.score_lines(model.target, score), sep="\n  ")
+    print(*report.score_lines(model.target, score), sep="\n")
 
 
 def _table_for(model: TableModel, file: Path) -> Table:

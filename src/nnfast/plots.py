@@ -40,6 +40,7 @@ def plot(model: TableModel, path: str | os.PathLike[str]) -> None:
 
     style: Any = {"axes.edgecolor": _INK, "axes.labelcolor": _INK, "font.size": 10}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "bold"}
+    style["axes.axisbelow"] = True
     with mpl.rc_context({**mpl.rcParamsDefault, **style}):
         figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
@@ -60,9 +61,9 @@ def _format(path: str | os.PathLike[str]) -> str:
 def _losses(axes: Any, model: TableModel) -> None:
     history, best = model.history.history, model.facts["best_epoch"]
     epochs = np.arange(1, len(history["loss"]) + 1)
-    mark = "." if len(epochs) == 1 else ""
-    axes.plot(epochs, history["loss"], mark, ls="-", color=_BLUE, label="training")
-    axes.plot(epochs, history["val_loss"], mark, ls="-", color=_ORANGE, label="validation")
+    mark = "o" if len(epochs) == 1 else None
+    axes.plot(epochs, history["loss"], marker=mark, color=_BLUE, label="training")
+    axes.plot(epochs, history["val_loss"], marker=mark, color=_ORANGE, label="validation")
     axes.axvline(best, color=_INK, lw=0.8, ls=":", label=f"kept: epoch {best}")
     low, high = (f(history["loss"] + history["val_loss"]) for f in (min, max))
     if 0 < low < high / 30:

@@ -340,7 +340,8 @@ class Target:
         if (missing := is_missing(column) & asked).any():
             raise ValueError(cell_error(table.name, self.name, missing, "a value", column))
         if not self.classes:
-            return ((self.truth(table)[asked] - self.mean) / self.scale).astype(np.float32)
+            scaled: NDArray[Any] = (self.truth(table)[asked] - self.mean) / self.scale
+            return scaled.astype(np.float32)
         text = as_text(column)
         place = {label: index for index, label in enumerate(self.labels)}
         y: NDArray[np.int64]
@@ -358,9 +359,12 @@ class Target:
     def decode(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Return the predictions, shape (n,): classes or numbers, for outputs (n, n_out)."""
         if not self.classes:
-            numbers: NDArray[np.float64] = outputs[:, 0].astype(np.float64)
-            return numbers * self.scale + self.mean
-        return np.array(self.classes)[self.probabilities(outputs).argmax(axis=1)]
+            numbers: NDArray[Any] = outputs[:, 0].astype(np.float64)
+            numbers = numbers * self.scale + self.mean
+            return numbers
+        answers: NDArray[Any]
+        answers = np.array(self.classes)[self.probabilities(outputs).argmax(axis=1)]
+        return answers
 
     def probabilities(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Return the probability of each class, shape (n, classes), for outputs (n, n_out)."""

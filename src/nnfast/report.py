@@ -54,9 +54,9 @@ def model_lines(model: TableModel) -> list[str]:
         **{f"dropped{' ' * place}": words for place, words in enumerate(_dropped(encoder.dropped))},
         "target": f"{target.name!r}: {_target_words(target)}",
         "network": f"{'-'.join(map(str, sizes))}{hidden}, {model.net.theta.size:,} parameters",
-        "training": f"{facts['optimizer']}, batches of {facts['batch_size']}, seed "
-        f"{model.net.seed}, "
-        f"{counted(facts['epochs'], 'epoch')}, kept number {facts['best_epoch']}",
+        "training": f"{facts['optimizer']}, learning rate {facts['lr']:g}, batches of "
+        f"{facts['batch_size']}, seed {model.net.seed}; kept epoch {facts['best_epoch']} "
+        f"of {facts['epochs']}",
     }
     return [f"{name.strip():<9}  {words}" for name, words in lines.items()]
 
@@ -94,11 +94,12 @@ def score_lines(target: Target, score: Mapping[str, Any]) -> list[str]:
                 "R2": f"{score['r2']:.4f} of {counted(score['rows'], 'row')}",
                 "MAE": f"{score['mae']:.4g}",
                 "RMSE": f"{score['rmse']:.4g}",
-                "true - predicted": "  ".join(f"{q:.0%}: {value:.4g}" for q, value in quantiles),
-            }
+                "true - predicted": ", ".join(f"{value:.4g} at {q:.0%}" for q, value in quantiles),
+            },
+            indent="  ",
         )
     always = f"always the most frequent class: {score['baseline']:.1%}"
-    first = f"accuracy  {score['accuracy']:.1%} of {counted(score['rows'], 'row')} ({always})"
+    first = f"  accuracy  {score['accuracy']:.1%} of {counted(score['rows'], 'row')} ({always})"
     return [first, *_confusion_lines(target.labels, score["confusion"])]
 
 
@@ -112,7 +113,7 @@ def _confusion_lines(labels: Sequence[str], confusion: Any) -> list[str]:
 
     def line(name: str, row: Sequence[str]) -> str:
         right = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        return f"{name:<{left}}  {right}"
+        return f"  {name:<{left}}  {right}"
 
-    head = [f"{'':<{left}}  predicted", line("true", short)]
+    head = [f"  {'':<{left}}  predicted", line("true", short)]
     return ["", *head, *(line(name, row) for name, row in zip(short, cells, strict=True))]
