@@ -17,7 +17,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"}
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
+_END = "\0end"  # no file has a zero byte
 _QUICK_BYTES = 1 << 20
 """Files below this are read sooner than pyarrow or pandas is imported."""
 
@@ -133,9 +134,10 @@ class Table:
 
 def unknown_column(name: str, names: Sequence[str]) -> str:
     """Return the words for a column that is not there, with the nearest name or the first."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    folded = {each.casefold(): each for each in names}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     if near:
-        return f"no column {name!r}; did you mean {near[0]!r}?"
+        return f"no column {name!r}; did you mean {folded[near[0]]!r}?"
     shown = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
     return f"no column {name!r}; there are {shown}"
 
@@ -325,6 +327,12 @@ class _Csv:
     sample: list[list[str]]
 
     @property
+    def regular(self) -> bool:
+        """Whether all readers do alike: two columns at least, names in UTF-8, quotes in pairs."""
+        names_read = "\ufffd" not in "".join(self.names)
+        return len(self.names) > 1 and names_read and self.data.count(b'"') % 2 == 0
+
+    @property
     def body(self) -> int:
         """Where the rows begin, if no line of names spans lines."""
         return self.data.find(b"\n") + 1
@@ -338,7 +346,7 @@ class _Csv:
 def _read_csv(path: Path, text: Sequence[str]) -> Table:
     file = _opened(path, frozenset(text))
     columns = None
-    if len(file.data) >= _QUICK_BYTES and len(file.names) > 1:
+    if len(file.data) >= _QUICK_BYTES and file.regular:
         columns = next((found for read in _QUICK if (found := read(file)) is not None), None)
     if columns is None:
         columns = _by_csv(file)
@@ -417,10 +425,18 @@ def _by_csv(file: _Csv) -> list[Column]:
 
 
 def _rows(file: _Csv, text: str) -> Iterator[list[str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=file.delimiter)
-    width, header = len(file.names), True
+    """The rows below the names; an added last line tells whether a quote stays open."""
+    lines = chain(io.StringIO(text, newline=""), [_END])
+    reader = csv.reader(lines, delimiter=file.delimiter)
+    width, header, line = len(file.names), True, 1
     try:
         for row in reader:
+            if row == [_END]:
+                return
+            if row and row[-1].endswith(_END):
+                raise ValueError(
+                    f"{file.path}: line {line}: expected an end of the quote, got none; add it"
+                )
             if len(row) == width and not (width == 1 and _is_blank(row)):
                 if not header:
                     yield row
@@ -431,9 +447,10 @@ def _rows(file: _Csv, text: str) -> Iterator[list[str]]:
                     f"of names, got {len(row)}; put quotes around a cell that contains "
                     f"{file.delimiter!r}, or complete the row"
                 )
+            line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(
-            f"{file.path}: line {reader.line_num}: {error}; look for a quote that is never closed"
+            f"{file.path}: line {line}: {error}; look for a quote that is never closed"
         ) from None
 
 
@@ -595,9 +612,11 @@ def _from_parquet(column: Any, name: str) -> Column:
 
 
 def _read_npz(path: Path) -> Table:
+    import zipfile
+
     columns: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             for name in file.files:
                 array = file[name]
                 if array.ndim == 0:
@@ -607,7 +626,7 @@ def _read_npz(path: Path) -> Table:
                 else:
                     flat = array.reshape(len(array), -1)
                     columns |= {f"{name}.{place}": flat[:, place] for place in range(flat.shape[1])}
-    except (ValueError, OSError, KeyError, AttributeError, EOFError) as error:
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path}: no npz file of numbers and text ({error}); write one with numpy.savez, or "
             "save a spreadsheet as CSV"
