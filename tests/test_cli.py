@@ -289,7 +289,13 @@ def test_evaluate(model: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_of_a_model_and_of_a_network(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", model]) == 0
     out = capsys.readouterr().out
-    for words in ("Dense(64, ", "total", "'kind': 3 classes: x, y, z", "120 to train"):
+    for words in (
+        "Dense(64, ",
+        "total",
+        "'kind': 3 classes: x, y, z",
+        "120 to train",
+        "baseline 0.3333",
+    ):
         assert words.replace("64, ", "units=64") in out
     nn.Sequential([nn.Dense(3)]).build(2).save("net.safetensors")
     assert cli.main(["info", "net.safetensors"]) == 0

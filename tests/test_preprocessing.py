@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -235,7 +236,7 @@ def test_rows_held_out_are_of_all_classes_and_not_trained_on() -> None:
     rows = table(x=np.arange(103), y=["a"] * 80 + ["b"] * 22 + ["c"])
     model = TableModel(epochs=1, validation=0.25).fit(rows, "y")
     held = model.validation_table
-    assert model.facts["validation_rows"] == len(held) == 25
+    assert model.facts.validation_rows == len(held) == 25
     counts = {label: held["y"].tolist().count(label) for label in "abc"}
     assert counts["a"] in (19, 20)
     assert counts["b"] in (5, 6)
@@ -247,7 +248,7 @@ def test_rows_held_out_are_of_all_classes_and_not_trained_on() -> None:
 def test_rows_without_a_target_are_left_out() -> None:
     rows = table(x=[1, 2, 3, 4] * 10, y=["a", None, "b", "a"] * 10)
     model = TableModel(epochs=1).fit(rows, "y")
-    assert (model.facts["rows"], model.facts["left_out"]) == (30, 10)
+    assert (model.facts.rows, model.facts.left_out) == (30, 10)
     assert model.evaluate(rows)["rows"] == 30
     assert len(model.predict(rows)) == 40
 
@@ -283,10 +284,15 @@ def test_bad_models(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="knows no columns"):
         TableModel.load(tmp_path / "net")
     model = TableModel(epochs=1).fit(flowers(), "kind")
-    good = {"encoder": model.encoder.settings(), "target": model.target.settings(), "facts": {}}
+    good = {
+        "encoder": model.encoder.settings(),
+        "target": model.target.settings(),
+        "facts": asdict(model.facts),
+    }
     damaged = [
         [],
         {},
+        {**good, "facts": {}},
         {**good, "encoder": {"columns": [], "dropped": {}}},
         {**good, "encoder": {"columns": [{"kind": "number", "what": 1}], "dropped": {}}},
         {**good, "target": {**good["target"], "classes": []}},

@@ -225,7 +225,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.plot is not None:
         plots.plot(model, options.plot)
     seconds = time.perf_counter() - began
-    fit = model.facts["seconds"]
+    fit = model.facts.seconds
     print(f"\nseconds    {seconds:.2f}: reading {read:.2f}, training {fit:.2f}")
     print(f"saved      {output}", *([] if options.plot is None else [options.plot]), sep="  ")
 
@@ -304,7 +304,7 @@ def _info(options: argparse.Namespace) -> None:
     net = sequential.load(options.model)
     net.summary()
     if TableModel.is_model(options.model):
-        print("", *report.model_lines(TableModel.load(options.model)), sep="\n")
+        print("", *report.fact_lines(TableModel.load(options.model)), sep="\n")
 
 
 def _check_output(path: Path, *inputs: Path) -> None:

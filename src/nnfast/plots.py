@@ -59,7 +59,7 @@ def _format(path: str | os.PathLike[str]) -> str:
 
 
 def _losses(axes: Any, model: TableModel) -> None:
-    history, best = model.history.history, model.facts["best_epoch"]
+    history, best = model.history.history, model.facts.best_epoch
     epochs = np.arange(1, len(history["loss"]) + 1)
     mark = "o" if len(epochs) == 1 else None
     axes.plot(epochs, history["loss"], marker=mark, color=_BLUE, label="training")

@@ -39,26 +39,33 @@ def model_lines(model: TableModel) -> list[str]:
     categories = [column for column in encoder.columns if isinstance(column, Category)]
     numbers = len(encoder.columns) - len(categories)
     missing = sum(column.missing for column in encoder.columns)
-    used = [counted(numbers, "number"), counted(len(categories), "category")]
-    columns = f"{' and '.join(used)}, {missing} with missing values"
+    used = [(numbers, "number"), (len(categories), "category")]
+    columns = " and ".join(counted(number, kind) for number, kind in used if number)
+    columns += f", {missing:,} with missing values" if missing else ""
     sizes = [encoder.n_features, *(layer.units for layer in _dense(model)), target.n_out]
     hidden = f" {_dense(model)[0].activation}" if _dense(model) else ""
-    held = facts["validation_rows"]
-    rows = f"{facts['rows']:,}: {facts['rows'] - held:,} to train, {held:,} held out"
-    if facts["left_out"]:
-        rows += f"; {facts['left_out']:,} without a target left out"
+    held = facts.validation_rows
+    rows = f"{facts.rows:,}: {facts.rows - held:,} to train, {held:,} held out"
+    if facts.left_out:
+        rows += f"; {facts.left_out:,} without a target left out"
     lines = {
-        "data": facts["source"],
+        "data": facts.source,
         "rows": rows,
         "columns": f"{columns} -> {counted(encoder.n_features, 'input')}",
         **{f"dropped{' ' * place}": words for place, words in enumerate(_dropped(encoder.dropped))},
         "target": f"{target.name!r}: {_target_words(target)}",
         "network": f"{'-'.join(map(str, sizes))}{hidden}, {model.net.theta.size:,} parameters",
-        "training": f"{facts['optimizer']}, learning rate {facts['lr']:g}, batches of "
-        f"{facts['batch_size']}, seed {model.net.seed}; kept epoch {facts['best_epoch']} "
-        f"of {facts['epochs']}",
+        "training": f"{facts.optimizer}, learning rate {facts.lr:g}, batches of "
+        f"{facts.batch_size}, seed {model.net.seed}; kept epoch {facts.best_epoch} "
+        f"of {facts.epochs}",
     }
     return [f"{name.strip():<9}  {words}" for name, words in lines.items()]
+
+
+def fact_lines(model: TableModel) -> list[str]:
+    """Return `model_lines` and the numbers of the score, as they are in a file."""
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in model.facts.score.items())
+    return [*model_lines(model), f"{'held out':<9}  {numbers}"]
 
 
 def _dense(model: TableModel) -> Sequence[Any]:

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,39 @@ _LEAST_STEPS = 20_000
 _PATIENT_STEPS = 1_000
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the residuals that `TableModel.evaluate` returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is remembered of a training.
+
+    Attributes
+    ----------
+    source : str
+        The table's name, without its folder.
+    rows, validation_rows, left_out : int
+        Rows with a target, those of them held out, and rows without one.
+    optimizer : str
+    lr : float
+    batch_size : int
+    epochs, best_epoch : int
+        Epochs done, and the one, counted from 1, whose weights were kept.
+    score : dict of str to float
+        The numbers of `TableModel.evaluate` on the rows held out.
+    seconds : float
+    """
+
+    source: str
+    rows: int
+    validation_rows: int
+    left_out: int
+    optimizer: str
+    lr: float
+    batch_size: int
+    epochs: int
+    best_epoch: int
+    score: dict[str, float]
+    seconds: float
 
 
 class TableModel:
@@ -67,9 +101,8 @@ class TableModel:
         The rows held out by this `fit`.
     score : dict
         What `evaluate` says of them.
-    facts : dict
-        "rows", "validation_rows", "left_out" (rows without a target), "epochs", "best_epoch",
-        the numbers of "score" and more, as saved in the file.
+    facts : Facts
+        Of this `fit` or that of a loaded model.
 
     Examples
     --------
@@ -105,7 +138,6 @@ class TableModel:
         self.encoder = Encoder()
         self.target = Target("")
         self.history = History()
-        self.facts: dict[str, Any] = {}
 
     def fit(
         self,
@@ -171,19 +203,19 @@ class TableModel:
             )
         self.validation_table = held
         self.score = self.evaluate(held)
-        self.facts = {
-            "rows": len(rows),
-            "validation_rows": len(held),
-            "left_out": len(table) - len(rows),
-            "source": Path(table.name).name,
-            "optimizer": self._optimizer.name,
-            "lr": self._optimizer.lr,
-            "batch_size": self._batch_size,
-            "epochs": len(self.history.epoch),
-            "best_epoch": stop.best_epoch + 1,
-            "score": {k: v for k, v in self.score.items() if not isinstance(v, np.ndarray)},
-            "seconds": time.perf_counter() - began,
-        }
+        self.facts = Facts(
+            source=Path(table.name).name,
+            rows=len(rows),
+            validation_rows=len(held),
+            left_out=len(table) - len(rows),
+            optimizer=self._optimizer.name,
+            lr=self._optimizer.lr,
+            batch_size=self._batch_size,
+            epochs=len(self.history.epoch),
+            best_epoch=stop.best_epoch + 1,
+            score={k: v for k, v in self.score.items() if not isinstance(v, np.ndarray)},
+            seconds=time.perf_counter() - began,
+        )
         return self
 
     def outputs(self, table: Table) -> NDArray[np.float32]:
@@ -231,7 +263,7 @@ class TableModel:
         settings = {
             "encoder": self.encoder.settings(),
             "target": self.target.settings(),
-            "facts": self.facts,
+            "facts": asdict(self.facts),
         }
         self.net.save(path, {_METADATA: json.dumps(settings)})
 
@@ -256,7 +288,7 @@ class TableModel:
             settings = json.loads(metadata[_METADATA])
             model.encoder = Encoder.from_settings(settings["encoder"])
             model.target = Target.from_settings(settings["target"])
-            model.facts = dict(settings["facts"])
+            model.facts = Facts(**settings["facts"])
             if (model.encoder.n_features,) != net.plan.input_shape:
                 raise ValueError(f"{model.encoder.n_features} features")
             if (model.target.n_out,) != net.plan.output_shape:
