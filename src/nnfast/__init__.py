@@ -2,7 +2,7 @@
 
 from nnfast import ops
 from nnfast.backend import get_num_threads, info, set_num_threads, use_backend
-from nnfast.callbacks import Callback, History, ProgressBar
+from nnfast.callbacks import Callback, EarlyStopping, History, ProgressBar
 from nnfast.layers import Activation, Dense, Flatten
 from nnfast.optimizers import SGD, Adam
 from nnfast.sequential import Sequential, load
@@ -16,6 +16,7 @@ __all__ = [
     "Adam",
     "Callback",
     "Dense",
+    "EarlyStopping",
     "Flatten",
     "History",
     "NonFiniteLossWarning",

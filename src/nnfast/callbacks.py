@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
+
+from nnfast import checks
 
 
 class Callback:
@@ -65,6 +68,75 @@ class History(Callback):
     def __repr__(self) -> str:
         ends = (f"{name} {v[0]:.4g} -> {v[-1]:.4g}" for name, v in self.history.items())
         return f"History({len(self.epoch)} epochs: {', '.join(ends)})"
+
+
+class EarlyStopping(Callback):
+    """End training when a number no longer improves; arguments and meaning are Keras'.
+
+    Parameters
+    ----------
+    monitor : str
+        A name in the logs; larger is better where it ends with "accuracy", else smaller.
+    min_delta : float
+        Improvements below this are none.
+    patience : int
+        Epochs in a row without an improvement that end training; 0 is like 1.
+    restore_best_weights : bool
+        Give the network theta of the best epoch when training ends, in whichever way. The
+        optimizer's state stays that of the last epoch.
+
+    Attributes
+    ----------
+    best : float
+        The best number, at first infinitely bad.
+    best_epoch, stopped_epoch : int
+        Counted from 0; `stopped_epoch` is 0 if training ended otherwise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another argument; in training, a `monitor` that is not in the logs.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        restore_best_weights: bool = False,
+    ) -> None:
+        checks.number("min_delta", min_delta, "a number >= 0", lambda v: 0 <= v < math.inf)
+        self.monitor = monitor
+        self.min_delta = min_delta
+        self.patience = checks.integer("patience", patience, 0)
+        self.restore_best_weights = restore_best_weights
+        self.on_train_begin()
+
+    def on_train_begin(self) -> None:
+        """Forget what was."""
+        self._sign = 1 if self.monitor.endswith("accuracy") else -1
+        self.best, self.best_epoch, self.stopped_epoch = -self._sign * math.inf, 0, 0
+        self._wait = 0
+        self._theta: Any = None
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Compare the number with the best one."""
+        if self.monitor not in logs:
+            words = checks.unknown("EarlyStopping monitor", self.monitor, logs)
+            raise type(words)(f"{words}; 'val_' names need validation data")
+        value = logs[self.monitor]
+        self._wait += 1
+        if self._sign * (value - self.best) > self.min_delta:
+            self.best, self.best_epoch, self._wait = value, epoch, 0
+            if self.restore_best_weights:
+                self._theta = self.model.theta.copy()
+        elif self._wait >= self.patience:
+            self.stopped_epoch, self.stop_training = epoch, True
+
+    def on_train_end(self) -> None:
+        """Restore the best weights if asked."""
+        if self._theta is not None:
+            self.model.theta = self._theta
 
 
 class ProgressBar(Callback):

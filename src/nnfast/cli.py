@@ -1,4 +1,4 @@
-"""The command ``nnfast``: a demonstration on real data, and what is known of the installation.
+"""The command ``nnfast``: models of tables, a demonstration, and what is installed.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted. Errors take one line on stderr.
 """
@@ -6,25 +6,30 @@ Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted. Errors take
 from __future__ import annotations
 
 import argparse
+import contextlib
+import csv
+import io
 import os
-import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, Any, NoReturn
 
 import nnfast as nn
-from nnfast import backend, datasets
+from nnfast import demo, formats, optimizers, report, sequential, tables
+from nnfast.tables import Table
+from nnfast.tabular import TableModel
 
-_BATCH_SIZE = 32
-_LEARNING_RATE = 0.1
-_SHADES = " .:-=+*#%@"
-_SPARKS = "▁▂▃▄▅▆▇█"
+_BAD_INPUT = (
+    ValueError,
+    TypeError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    ModuleNotFoundError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?"
-        options.run(options)
+        with _warnings_in_a_line():
+            options.run(options)
         sys.stdout.flush()
         return 0
     except SystemExit as end:  # argparse: --help, --version or bad usage
@@ -49,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, for example `head`, has seen enough
         _abandon_stdout()
         return 1
-    except (ValueError, TypeError, FileNotFoundError, NotADirectoryError) as error:
+    except _BAD_INPUT as error:
         return _fail(error, 2)
     except (OSError, RuntimeError, MemoryError) as error:
         _abandon_stdout()
@@ -66,20 +72,73 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nnfast {nn.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="train on handwritten digits and say how fast it went")
-    demo.add_argument(
+    for add in (_add_train, _add_predict, _add_evaluate, _add_info, _add_demo):
+        add(commands)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser("train", help="make a model of a table: CSV, Parquet, npz or IDX")
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="the table; an IDX file is one of images")
+    add("--target", metavar="COL", help="the column to learn; for IDX images the file of labels")
+    add("--task", choices=("classification", "regression"), help="default: by the target's values")
+    add("--drop", type=_names, default=[], metavar="COL,...", help="columns to leave out")
+    add("--layers", type=_sizes, default=(64, 64), metavar="N,...", help="hidden units: 64,64")
+    add("--activation", choices=("relu", "tanh", "sigmoid"), default="relu", help="default: relu")
+    add("--optimizer", choices=optimizers.NAMES, default="adam", help="default: adam")
+    add("--lr", type=float, metavar="X", help="learning rate; default: adam 0.001, sgd 0.01")
+    add("--epochs", type=_positive, metavar="N", help="at most; default: 50, small tables more")
+    add("--batch-size", type=_positive, default=32, metavar="N", help="default: 32")
+    add("--validation", type=float, default=0.2, metavar="X", help="share held out; default: 0.2")
+    add(
+        "--patience",
+        type=_positive,
+        metavar="N",
+        help="epochs without gain before the end; default: 5, small tables more",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add("--threads", type=_positive, metavar="N", help="default: all cores")
+    add("-o", "--output", type=Path, metavar="MODEL", help="default: FILE's name + .safetensors")
+    add("--plot", type=Path, metavar="PICTURE", help="draw losses and validation; needs matplotlib")
+    parser.set_defaults(run=_train)
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser("predict", help="write a model's predictions of a table as CSV")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="what train has written")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a table with the same columns")
+    parser.add_argument("-o", "--output", default="-", metavar="OUT", help="default: - (stdout)")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: all cores")
+    parser.set_defaults(run=_predict)
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser("evaluate", help="compare a model's predictions with the truth")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="what train has written")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a table with target")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: all cores")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_info(commands: Any) -> None:
+    parser = commands.add_parser("info", help="show the installation, or a model")
+    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="a safetensors file")
+    parser.set_defaults(run=_info)
+
+
+def _add_demo(commands: Any) -> None:
+    parser = commands.add_parser("demo", help="train on handwritten digits, say how fast it went")
+    add = parser.add_argument
+    add(
         "--data",
         type=Path,
         metavar="DIR",
         help="a folder of four files in MNIST's format in place of the bundled 8x8 digits",
     )
-    demo.add_argument("--epochs", type=_positive, metavar="N", help="default: 50, with --data 3")
-    demo.add_argument("--threads", type=_positive, default=1, metavar="N", help="default: 1")
-    demo.set_defaults(run=_demo)
-
-    info = commands.add_parser("info", help="show version, backend, instruction set and threads")
-    info.set_defaults(run=_info)
-    return parser
+    add("--epochs", type=_positive, metavar="N", help="default: 50, with --data 3")
+    add("--threads", type=_positive, default=1, metavar="N", help="default: 1")
+    parser.set_defaults(run=lambda options: demo.run(options.data, options.epochs, options.threads))
 
 
 def _positive(text: str) -> int:
@@ -92,9 +151,27 @@ def _positive(text: str) -> int:
     return number
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(_positive(size) for size in text.split(",")) if text.strip() else ()
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([text]), [])]
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_more, **_named: _note(str(message))
+        yield
+
+
+def _note(words: str) -> None:
+    print(f"nnfast: {' '.join(words.split())}", file=sys.stderr)
+
+
 def _fail(error: BaseException | str, code: int) -> int:
-    words = " ".join(str(error).split()) or type(error).__name__
-    print(f"nnfast: {words}", file=sys.stderr)
+    _note(str(error) or type(error).__name__)
     return code
 
 
@@ -108,199 +185,135 @@ def _abandon_stdout() -> None:
         pass
 
 
-# --- info ---------------------------------------------------------------------------------------
+# --- the commands ---------------------------------------------------------------------------------
 
 
-def _info(_options: argparse.Namespace) -> None:
-    print(*_aligned({"nnfast": nn.__version__, **nn.info()}), sep="\n")
+class _Progress(nn.ProgressBar):
+    """One line for all epochs."""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        self._draw(self.params["steps"], logs)
 
 
-def _aligned(facts: Mapping[str, Any], indent: str = "") -> list[str]:
-    width = max((len(str(name)) for name in facts), default=0)
-    lines = []
-    for name, fact in facts.items():
-        if isinstance(fact, Mapping):
-            lines += [f"{indent}{name}", *_aligned(fact, indent + "  ")]
-        elif isinstance(fact, (list, tuple)):
-            lines.append(f"{indent}{name:<{width}}  {', '.join(map(str, fact))}")
-        else:
-            lines.append(f"{indent}{name:<{width}}  {fact}")
-    return lines
+def _train(options: argparse.Namespace) -> None:
+    output = options.output or Path(f"{options.file.stem}.safetensors")
+    _check_output(output, options.file)
+    if options.plot is not None:
+        from nnfast import plots
 
-
-# --- demo ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Task:
-    name: str
-    sizes: tuple[int, ...]
-    x: NDArray[np.float32]
-    y: NDArray[np.int64]
-    x_test: NDArray[np.float32]
-    y_test: NDArray[np.int64]
-
-    @property
-    def flops_per_sample(self) -> int:
-        """Multiplications and additions of forward, dX and dW; the input's dX is not needed."""
-        products = [n_in * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False)]
-        return 6 * sum(products) - 2 * products[0]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Result:
-    seconds: float
-    losses: list[float]
-    guesses: NDArray[np.int64]
-    accuracy: float
-
-
-def _demo(options: argparse.Namespace) -> None:
-    task = _digits() if options.data is None else _mnist(options.data)
-    epochs = options.epochs or (50 if options.data is None else 3)
-    chosen = backend.current().name
-    threads: int = options.threads
-    net = _network(task)
-    print(f"nnfast {nn.__version__}")
-    print()
-    print(f"  data      {task.name}: {len(task.x):,} to train, {len(task.x_test):,} to test")
-    print(f"  network   {'-'.join(map(str, task.sizes))} relu, {net.theta.size:,} parameters")
-    print(
-        f"  training  float32, cross entropy, SGD {_LEARNING_RATE}, "
-        f"batches of {_BATCH_SIZE}, {_counted(epochs, 'epoch')}, "
-        f"{_counted(threads, 'thread')}"
+        plots.check(options.plot)
+        _check_output(options.plot, options.file, output)
+    model = TableModel(
+        layers=options.layers,
+        activation=options.activation,
+        optimizer=options.optimizer,
+        lr=options.lr,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        validation=options.validation,
+        patience=options.patience,
+        seed=options.seed,
+        threads=options.threads,
     )
-    print(flush=True)
+    began = time.perf_counter()
+    table, target = _training_table(options)
+    read = time.perf_counter() - began
+    model.fit(table, target, options.task, callbacks=[_Progress()])
+    model.save(output)
+    print(*report.model_lines(model), sep="\n")
+    print("\nvalidation", *report.score_lines(model.target, model.score), sep="\n")
+    if options.plot is not None:
+        plots.plot(model, options.plot)
+    seconds = time.perf_counter() - began
+    fit = model.facts.seconds
+    print(f"\nseconds    {seconds:.2f}: reading {read:.2f}, training {fit:.2f}")
+    print(f"saved      {output}", *([] if options.plot is None else [options.plot]), sep="  ")
 
-    probes = _probe()
-    result = _train(task, epochs, threads)
-    probes += _probe()
-    peak = statistics.median(probes) * threads if probes else None
-    _print_learning(task, result)
-    print("  backend     test accuracy    seconds    samples/s   GFLOP/s   of FMA peak")
-    _print_result(task, chosen, result, epochs, peak)
-    if chosen == "reference":
-        print("\n  This is the slow reference backend; `nnfast info` says why there is no other.")
+
+def _training_table(options: argparse.Namespace) -> tuple[Table, str]:
+    """Read the table and find the target in it."""
+    file, target = formats.existing(options.file), options.target
+    if tables.is_idx(file) and target != "label":
+        table, target = tables.read_table(file, labels=target), "label"
+        if target not in table.columns:
+            raise ValueError(f"{file}: no file of labels beside it; name one with --target FILE")
+    else:
+        table = tables.read_table(file)
+    if target is None:
+        names = ", ".join(list(table.columns)[:8])
+        raise ValueError(f"{file}: expected the column to learn; add --target, one of: {names}")
+    table[target]
+    if target in options.drop:
+        raise ValueError(f"--drop: expected other columns than the target {target!r}; leave it out")
+    return table.without(options.drop) if options.drop else table, target
+
+
+def _predict(options: argparse.Namespace) -> None:
+    to_stdout = options.output == "-"
+    if not to_stdout:
+        _check_output(Path(options.output), options.file, options.model)
+    model = TableModel.load(options.model, options.threads)
+    table = _table_for(model, options.file)
+    outputs = model.outputs(table)
+    header = ["prediction"]
+    columns: list[Any] = [model.target.decode(outputs).tolist()]
+    if model.target.classes:
+        probabilities = model.target.probabilities(outputs)
+        labels = model.target.labels
+        columns = [[labels[index] for index in probabilities.argmax(axis=1).tolist()]]
+        columns += [[f"{p:.6g}" for p in column.tolist()] for column in probabilities.T]
+        header += [f"probability {label}" for label in labels]
+    if to_stdout:
+        _write_csv(sys.stdout, header, columns)
         return
-    try:
-        nn.use_backend("reference")
-        slow = _train(task, epochs, threads)
-    finally:
-        nn.use_backend(chosen)
-    _print_result(task, "reference", slow, epochs, peak)
-    ratio = slow.seconds / result.seconds
-    print(f"\n  The same work takes NumPy (the reference backend) {ratio:.1f} times as long.")
-    if peak is not None:
-        cores = _counted(threads, "core")
-        print(f"  FMA peak, measured beside it: {peak:.0f} GFLOP/s on {cores}.")
+    with formats.replacing(options.output) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        _write_csv(text, header, columns)
+        text.detach()
 
 
-def _digits() -> _Task:
-    x, y = datasets.load_digits()
-    order = np.random.default_rng(0).permutation(len(x))
-    train, test = order[:-360], order[-360:]
-    return _Task("UCI 8x8 digits", (64, 64, 10), x[train], y[train], x[test], y[test])
+def _write_csv(file: IO[str], header: list[str], columns: list[Any]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(zip(*columns, strict=True))
+    file.flush()
 
 
-def _mnist(directory: Path) -> _Task:
-    (x, y), (x_test, y_test) = datasets.load_mnist(directory)
-    n_pixels = x.shape[1] * x.shape[2]
-    n_classes = int(y.max(initial=0)) + 1
-    return _Task(
-        directory.resolve().name,
-        (n_pixels, 128, n_classes),
-        _unit(x),
-        y,
-        _unit(x_test),
-        y_test,
-    )
+def _evaluate(options: argparse.Namespace) -> None:
+    model = TableModel.load(options.model, options.threads)
+    score = model.evaluate(_table_for(model, options.file))
+    print(f"{options.model} on {options.file}: {model.target.name}")
+    print(*report.score_lines(model.target, score), sep="\n")
 
 
-def _unit(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images as rows of numbers in 0..1."""
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+def _table_for(model: TableModel, file: Path) -> Table:
+    table = tables.read_table(file, model.text_columns)
+    for name, count in model.encoder.unseen(table).items():
+        _note(
+            f"{file}: column {name!r}: {report.counted(count, 'row')} with a value that training "
+            "has not seen, which counts as none of the known"
+        )
+    return table
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _network(task: _Task) -> nn.Sequential:
-    *_, n_hidden, n_classes = task.sizes
-    layers = [nn.Dense(n_hidden, "relu"), nn.Dense(n_classes)]
-    net = nn.Sequential(layers, seed=0)
-    net.build(task.sizes[0])
-    return net
-
-
-def _train(task: _Task, epochs: int, threads: int) -> _Result:
-    settings: dict[str, Any] = {
-        "loss": "cross_entropy",
-        "optimizer": nn.SGD(lr=_LEARNING_RATE),
-        "batch_size": _BATCH_SIZE,
-        "threads": threads,
-        "verbose": 0,
-    }
-    _network(task).fit(task.x[:_BATCH_SIZE], task.y[:_BATCH_SIZE], **settings)  # warms up
-    net = _network(task)
-    begin = time.perf_counter()
-    history = net.fit(task.x, task.y, epochs=epochs, **settings)
-    seconds = time.perf_counter() - begin
-    guesses = net.predict(task.x_test).argmax(axis=1)
-    accuracy = float((guesses == task.y_test).mean())
-    return _Result(seconds, history.history["loss"], guesses, accuracy)
-
-
-def _probe() -> list[float]:
-    """One core's FMA peak now, in GFLOP/s; nothing on a backend that cannot tell."""
-    machine = backend.current()
-    if not hasattr(machine, "peak_gflops"):
-        return []
-    return [machine.peak_gflops("float32", 0.05) for _ in range(3)]
-
-
-def _print_result(task: _Task, name: str, result: _Result, epochs: int, peak: float | None) -> None:
-    rate = epochs * len(task.x) / result.seconds
-    gflops = rate * task.flops_per_sample / 1e9
-    share = "-" if peak is None else f"{gflops / peak:4.0%} {_bar(gflops / peak)}"
-    print(
-        f"  {name:<10}  {result.accuracy:>13.1%}  {result.seconds:>9.3f}  {rate:>11,.0f}"
-        f"  {gflops:>8.1f}   {share}",
-        flush=True,
-    )
-
-
-def _bar(share: float, width: int = 10) -> str:
-    full = min(round(share * width), width)
-    return "█" * full + "░" * (width - full)
-
-
-def _print_learning(task: _Task, result: _Result) -> None:
-    """The loss of each epoch as a line of blocks, and the first test images with the answers."""
-    losses = np.asarray(result.losses)
-    shown = losses[np.linspace(0, len(losses) - 1, min(len(losses), 50)).astype(int)]
-    heights = (shown - shown.min()) / max(np.ptp(shown), 1e-12) * (len(_SPARKS) - 1)
-    line = "".join(_SPARKS[round(height)] for height in heights)
-    print(f"  loss      {losses[0]:.3f} {line} {losses[-1]:.4f}\n")
-
-    side = round(task.x_test.shape[1] ** 0.5)
-    if side * side != task.x_test.shape[1]:
+def _info(options: argparse.Namespace) -> None:
+    if options.model is None:
+        print(*report.aligned({"nnfast": nn.__version__, **nn.info()}), sep="\n")
         return
-    images = [_drawing(image.reshape(side, side)) for image in task.x_test[:4]]
-    for rows in zip(*images, strict=True):
-        print("  " + "  ".join(rows).rstrip())
-    answers = []
-    for guess, truth in zip(result.guesses[:4], task.y_test[:4], strict=True):
-        answers.append(f"{guess}" if guess == truth else f"{guess}, wrong: {truth}")
-    print("  " + "  ".join(f"{answer:^{len(images[0][0])}}" for answer in answers).rstrip())
-    print()
+    formats.existing(options.model)
+    net = sequential.load(options.model)
+    net.summary()
+    if TableModel.is_model(options.model):
+        print("", *report.fact_lines(TableModel.load(options.model)), sep="\n")
 
 
-def _drawing(image: NDArray[np.float32]) -> list[str]:
-    """An image as lines of characters, which are twice as high as wide."""
-    block = max(1, len(image) // 7)
-    side = len(image) // block * block
-    wide = image[:side, :side].repeat(2, axis=1)
-    means = wide.reshape(side // block, block, 2 * side // block, block).mean(axis=(1, 3))
-    shades = (means.clip(0, 1) * (len(_SHADES) - 1)).round().astype(int)
-    return ["".join(_SHADES[shade] for shade in row) for row in shades]
+def _check_output(path: Path, *inputs: Path) -> None:
+    """Refuse, before any work, a file that could not be written or that is another one's place."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file to write, got a folder; name a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path}: may not write in {path.parent}; choose another folder")
+    if any(path.resolve() == other.resolve() for other in inputs):
+        raise ValueError(f"{path}: expected another file to write than those in use; rename it")

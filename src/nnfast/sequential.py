@@ -308,11 +308,11 @@ class Sequential:
                 "  ".join([*(cell.ljust(width) for cell, width in cells), row[2].rjust(widths[2])])
             )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
         """Write parameters and settings as safetensors; no code, no optimizer state.
 
-        Given arrays of initial values are left out: a loaded network has its parameters, but
-        would draw others in `build`.
+        `metadata` is more text by name, which `load` passes over. Given arrays of initial values
+        are left out: a loaded network has its parameters, but would draw others in `build`.
         """
         import json
 
@@ -324,7 +324,8 @@ class Sequential:
             "dtype": self.dtype.name,
             "seed": self.seed,
         }
-        safetensors.save(path, self.parameters(), {_METADATA: json.dumps(settings)})
+        texts = {**(metadata or {}), _METADATA: json.dumps(settings)}
+        safetensors.save(path, self.parameters(), texts)
 
     def __copy__(self) -> Sequential:
         return copy.deepcopy(self)

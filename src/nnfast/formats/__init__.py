@@ -10,11 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["FormatError", "replacing"]
+__all__ = ["FormatError", "existing", "replacing"]
 
 
 class FormatError(ValueError):
     """A file, or what was to be written to one, breaks the rules of its format."""
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file to read; FileNotFoundError or IsADirectoryError if it is none."""
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"{file}: expected a file, got a folder; name a file in it")
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such file; check the name")
+    return file
 
 
 @contextlib.contextmanager

@@ -1,0 +1,118 @@
+"""Pictures of a training, by matplotlib, which is imported only here and only when asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnfast.formats import replacing
+from nnfast.tabular import TableModel
+
+_INK, _BLUE, _ORANGE, _PALE = "#333333", "#2b6cb0", "#dd6b20", "#dddddd"
+_MOST_NUMBERED = 15
+_MOST_POINTS = 5000
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Raise unless `plot` can write such a file: ModuleNotFoundError or ValueError."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError:
+        raise ModuleNotFoundError(
+            f'{path}: a picture needs matplotlib; pip install "nnfast[plot]"'
+        ) from None
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if _format(path) not in known:
+        raise ValueError(f"{path}: expected a name that ends in .{', .'.join(sorted(known))}")
+
+
+def plot(model: TableModel, path: str | os.PathLike[str]) -> None:
+    """Draw the losses of the last `fit`, and beside them what the rows held out say.
+
+    That is the confusion matrix of a classification, or predicted against true values.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: Any = {"axes.edgecolor": _INK, "axes.labelcolor": _INK, "font.size": 10}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "bold"}
+    style["axes.axisbelow"] = True
+    with mpl.rc_context({**mpl.rcParamsDefault, **style}):
+        figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        left, right = figure.subplots(1, 2)
+        _losses(left, model)
+        if model.target.classes:
+            _confusion(right, model)
+        else:
+            _predicted(right, model)
+        with replacing(path) as file:
+            figure.savefig(file, format=_format(path))
+
+
+def _format(path: str | os.PathLike[str]) -> str:
+    return Path(path).suffix[1:].lower()
+
+
+def _losses(axes: Any, model: TableModel) -> None:
+    history, best = model.history.history, model.facts.best_epoch
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    mark = "o" if len(epochs) == 1 else None
+    axes.plot(epochs, history["loss"], marker=mark, color=_BLUE, label="training")
+    axes.plot(epochs, history["val_loss"], marker=mark, color=_ORANGE, label="validation")
+    axes.axvline(best, color=_INK, lw=0.8, ls=":", label=f"kept: epoch {best}")
+    low, high = (f(history["loss"] + history["val_loss"]) for f in (min, max))
+    if 0 < low < high / 30:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set(xlabel="epoch", ylabel=model.target.loss.replace("_", " "), title="Loss")
+    axes.locator_params(axis="x", integer=True)
+    axes.grid(axis="y", color=_PALE, lw=0.6)
+    axes.legend(frameon=False)
+
+
+def _confusion(axes: Any, model: TableModel) -> None:
+    counts, labels = model.score["confusion"], [_short(label) for label in model.target.labels]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    n = len(labels)
+    if n <= _MOST_NUMBERED:
+        size = 10 if n <= 8 else 7
+        for row, column in np.ndindex(n, n):
+            ink = "white" if shares[row, column] > 0.5 else _INK
+            text = f"{counts[row, column]:,}"
+            axes.text(column, row, text, ha="center", va="center", color=ink, size=size)
+        slant = {"rotation": 45, "ha": "right"} if max(map(len, labels)) * n > 40 else {}
+        axes.set_xticks(range(n), labels, **slant)
+        axes.set_yticks(range(n), labels)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    title = f"Validation: accuracy {model.score['accuracy']:.1%} of {model.score['rows']:,} rows"
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+
+
+def _predicted(axes: Any, model: TableModel) -> None:
+    table = model.validation_table.rows(slice(_MOST_POINTS))
+    predicted = model.predict(table)
+    truth = model.target.truth(table)
+    ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
+    axes.plot(ends, ends, color=_INK, lw=0.8, ls=":", label="predicted = true")
+    alpha = float(np.clip(300 / len(truth), 0.08, 0.8))
+    axes.scatter(truth, predicted, s=14, color=_BLUE, alpha=alpha, linewidths=0)
+    axes.set_aspect("equal", adjustable="datalim")
+    name = _short(model.target.name, 30)
+    title = f"Validation: R² {model.score['r2']:.3f}, MAE {model.score['mae']:.4g}"
+    axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title=title)
+    axes.grid(color=_PALE, lw=0.6)
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _short(label: str, length: int = 14) -> str:
+    """Cut a label, and keep matplotlib from reading formulas in it."""
+    cut = label if len(label) <= length else label[: length - 1] + "…"
+    return cut.replace("$", r"\$")
