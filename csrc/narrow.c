@@ -14,12 +14,14 @@ static int64_t padded_inputs(const layer *l) { return round_up(l->n_in, LANES); 
 
 void FN(narrow_copy)(const layer *l, real *weights, real *bias, real *packed, bool unpack)
 {
-    for (int n = 0; n < l->n_out; n++) {
+    for (int n = 0; n < l->n_out; n++)
         for (int64_t k = 0; k < l->n_in; k++) {
             real *plain = weights + k * l->n_out + n, *own = packed + l->weights + n * padded_inputs(l) + k;
-            *(unpack ? plain : own) = *(unpack ? own : plain);
+            memcpy(unpack ? plain : own, unpack ? own : plain, sizeof *own); /* plain may be unaligned */
         }
-        if (bias) *(unpack ? bias + n : packed + l->bias + n) = *(unpack ? packed + l->bias + n : bias + n);
+    if (bias) {
+        real *own = packed + l->bias;
+        memcpy(unpack ? bias : own, unpack ? own : bias, l->n_out * sizeof *own);
     }
 }
 
@@ -152,7 +154,7 @@ INLINE void sum_rows(const int N, const int NV, const int pointers, const sums *
     UNROLL for (int n = 0; n < N; n++) UNROLL
         for (int v = 0; v < NV; v++) {
             const int64_t at = l->weights + n * padded_inputs(l) + k + v * LANES;
-            finish(s, gradient + at, theta + at, keep(first(left - v * LANES), sum[n][v]));
+            finish(s, gradient + at, theta + at, sum[n][v]);
         }
     if (k > 0 || !s->bias) return;
     real sums_of_bias[MAX_NARROW + LANES] = {0};

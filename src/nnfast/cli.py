@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import nnfast as nn
-from nnfast import demo, formats, optimizers, report, sequential, tables
+from nnfast import activations, demo, formats, optimizers, report, sequential, tables
 from nnfast.tables import Table
 from nnfast.tabular import TableModel
 
+_ACTIVATIONS = tuple(sorted(set(activations.NAMES) - activations.WITHOUT_SLOPE - {"softmax"}))
 _BAD_INPUT = (
     ValueError,
     TypeError,
@@ -85,7 +86,7 @@ def _add_train(commands: Any) -> None:
     add("--task", choices=("classification", "regression"), help="default: by the target's values")
     add("--drop", type=_names, default=[], metavar="COL,...", help="columns to leave out")
     add("--layers", type=_sizes, default=(64, 64), metavar="N,...", help="hidden units: 64,64")
-    add("--activation", choices=("relu", "tanh", "sigmoid"), default="relu", help="default: relu")
+    add("--activation", choices=_ACTIVATIONS, default="relu", metavar="NAME", help="default: relu")
     add("--optimizer", choices=optimizers.NAMES, default="adam", help="default: adam")
     add("--lr", type=float, metavar="X", help="learning rate; default: adam 0.001, sgd 0.01")
     add("--epochs", type=_positive, metavar="N", help="at most; default: 50, small tables more")
