@@ -564,7 +564,7 @@ def nnfast_table(folder: Path, work: Work) -> Contestant:
     def score() -> dict[str, float]:
         from nnfast.tabular import TableModel
 
-        return {"accuracy": TableModel.load(model).facts["score"]["accuracy"]}
+        return {"accuracy": TableModel.load(model).facts.score["accuracy"]}
 
     def run() -> None:
         subprocess.run([sys.executable, "-m", "nnfast", *command], check=True)

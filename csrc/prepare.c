@@ -4,7 +4,6 @@
 #include "engine.h"
 
 enum { SMALL_NET = 1 << 15 }; /* parameters up to which a team takes a block each: partial gradients stay in L2 */
-enum { LONG_ROW = 64 };       /* inputs from which the next minibatch's rows are fetched line by line */
 
 static int producer(const program *p, int64_t offset)
 {
@@ -154,9 +153,7 @@ static size_t place(program *p, char *base)
         worker *w = p->workers + i;
         w->x = take(&at, rows, sizeof *w->x);
         w->y = take(&at, rows, sizeof *w->y);
-        w->next = p->backward && p->x_direct && !p->side_by_side && c->n_in >= LONG_ROW
-                      ? take(&at, rows, sizeof *w->next)
-                      : NULL;
+        w->next = p->backward && p->x_direct && !p->side_by_side ? take(&at, rows, sizeof *w->next) : NULL;
         w->x_converted = take(&at, p->x_direct ? 0 : rows * c->n_in, sizeof(real));
         w->y_converted = take(&at, p->y_direct || !c->y.data ? 0 : rows * c->n_out, sizeof(real));
         w->targets = take(&at, last->narrow && c->loss != NN_NO_LOSS ? last->n_out * last->row : 0, sizeof(real));

@@ -23,15 +23,18 @@ static inline void nn_philox(const uint64_t key[2], const uint64_t counter[4], u
     out[0] = a, out[1] = b, out[2] = c, out[3] = d;
 }
 
-/* order = a permutation of 0 .. n-1: Fisher-Yates from the top, word i of the stream for place n - 1 - i. */
+/* order = a permutation of 0 .. n-1: Fisher-Yates from the top, word i of the stream for place n - 1 - i. Words are
+ * made some blocks at a time, which do not wait for each other, nor for the places. */
 static inline void nn_permutation(int64_t *order, int64_t n, uint64_t seed, uint64_t step)
 {
+    enum { WORDS = 64 };
     const uint64_t key[2] = {seed, NN_SHUFFLE};
-    uint64_t counter[4] = {0, 0, step, 0}, words[4];
+    uint64_t counter[4] = {0, 0, step, 0}, words[WORDS];
     for (int64_t i = 0; i < n; i++) order[i] = i;
     for (int64_t i = n - 1, word = 0; i > 0; i--, word++) {
-        if (word % 4 == 0) counter[0]++, nn_philox(key, counter, words);
-        const int64_t j = (int64_t)(((unsigned __int128)words[word % 4] * (uint64_t)(i + 1)) >> 64);
+        if (word % WORDS == 0)
+            for (int w = 0; w < WORDS; w += 4) counter[0]++, nn_philox(key, counter, words + w);
+        const int64_t j = (int64_t)(((unsigned __int128)words[word % WORDS] * (uint64_t)(i + 1)) >> 64);
         const int64_t kept = order[i];
         order[i] = order[j];
         order[j] = kept;

@@ -83,8 +83,8 @@ static void gather_columns(const program *p, const worker *w, const int64_t *ord
     }
 }
 
-/* order: the rows of the block. Rows lie at random, so the cache misses of long ones would cost a tenth of a step:
- * those after these, as far as there are `left`, are named here, their targets fetched now, and X's lines during the dW
+/* order: the rows of the block. Rows lie at random, so their cache misses would cost up to half of a step: the
+ * rows after these, as far as there are `left`, are named here, their targets fetched now, and X's lines during the dW
  * of the first layer (tile.h). */
 static void gather(const program *p, const worker *w, const int64_t *order, int first, int end, int rows, int64_t left)
 {
@@ -94,7 +94,7 @@ static void gather(const program *p, const worker *w, const int64_t *order, int 
     if (w->next)
         for (int i = first; i < end; i++) {
             const int64_t after = order[i + rows < left ? i + rows : i];
-            w->next[i] = (const real *)(c->x.data + after * c->x.row_stride);
+            w->next[i] = row_of(&c->x, true, after, 0, NULL);
             __builtin_prefetch(c->labels ? (const char *)(c->labels + after) : c->y.data + after * c->y.row_stride);
         }
     if (p->layers[p->n_layers - 1].narrow && c->loss != NN_NO_LOSS)

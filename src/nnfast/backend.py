@@ -63,8 +63,8 @@ class Backend(Protocol):
     def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]:
         """Return ``one(x, out=None)`` for single samples, on a snapshot of `theta`."""
 
-    def permutation(self, n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the order of the rows in an epoch, shape (n,)."""
+    def permutation(self, order: NDArray[np.int64], seed: int, epoch: int) -> None:
+        """Write the order of the rows in an epoch to `order` (n,)."""
 
     def dense_forward(
         self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
@@ -138,11 +138,9 @@ class NativeBackend:
         )
         return one
 
-    def permutation(self, n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the order of the rows in an epoch, shape (n,)."""
-        order = np.empty(n, np.int64)
+    def permutation(self, order: NDArray[np.int64], seed: int, epoch: int) -> None:
+        """Write the order of the rows in an epoch to `order` (n,)."""
         self._native.permutation(order, seed, epoch)
-        return order
 
     def dense_forward(
         self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int

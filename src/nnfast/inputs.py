@@ -125,7 +125,7 @@ def _storable(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _targets(y: Array, loss: Loss, plan: Plan, dtype: np.dtype[Any]) -> Array:
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
+    if y.dtype.kind == "f" and y.size and not np.isfinite([y.min(), y.max()]).all():
         row = int(np.argmin(np.isfinite(y).reshape(len(y), -1).all(axis=1)))
         raise ValueError(f"y: expected finite numbers, got {y[row]} in row {row}; drop such rows")
     if loss.name == "cross_entropy" and plan.n_out == 1:

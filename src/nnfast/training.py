@@ -106,10 +106,9 @@ def fit(
             for listener in listeners:
                 listener.on_epoch_begin(epoch)
             saved.take()
-            order = job.order
             if shuffle:
-                order = backend.current().permutation(len(data), seed, state.epoch)
-            job = replace(job, order=order, rates=rule.rates(state.step, steps))
+                backend.current().permutation(job.order, seed, state.epoch)
+            job = replace(job, rates=rule.rates(state.step, steps))
             total = _Totals()
             try:
                 _drive(job, data.loss, watched, total, on_slice)
