@@ -120,7 +120,7 @@ def _nnfast_epoch(net: Any, data: Data, rows: int) -> None:
         loss=work.loss,
         optimizer=optimizer,
         batch_size=work.batch_size,
-        epochs=1,
+        epochs=work.epochs,
         threads=work.threads,
         verbose=0,
     )
@@ -645,6 +645,9 @@ def _prepare(peer: str, request: dict[str, Any]) -> tuple[Contestant, Data | Non
         return table, None
     data = Data(Path(request["folder"]), work, request["dtype"])
     contestant: Contestant = globals()[f"{peer}_{work.kind}"](data)
+    if work.epochs > 1 and peer != "nnfast":
+        one = contestant.run
+        contestant.run = lambda: [one() for _ in range(work.epochs)]
     contestant.run()
     return contestant, data
 

@@ -128,7 +128,7 @@ def draw(run: dict[str, Any], file: Path) -> None:
         f"median of {machine['rounds']} interleaved rounds.",
         fontsize=8, color=_FAINT, va="bottom",
     )  # fmt: skip
-    figure.savefig(file, dpi=200)
+    figure.savefig(file, dpi=144)
 
 
 def main() -> None:

@@ -199,11 +199,12 @@ def measure(work: Work, folder: Path, rounds: int) -> Row:
         for name in work.contestants:
             _progress(f"{work.name}: preparing {name}")
             worker = Worker(name, work)
-            outcome = Outcome(name, worker.dtype, work.fewer.get(name, work.rows))
+            rows = work.fewer.get(name, work.rows)
+            outcome = Outcome(name, worker.dtype, rows * work.epochs)
             workers.append((worker, outcome))
             described = {
                 **asdict(work),
-                "rows": outcome.rows,
+                "rows": rows,
                 "threads": worker.threads,
                 "targets": (),
             }
@@ -254,7 +255,7 @@ def outcome_table(row: Row) -> list[list[str]]:
         figure = outcome.figure(row.work)
         share = row.share(outcome)
         score = ", ".join(f"{k} {v:.4g}" for k, v in outcome.score.items()) or "-"
-        if outcome.rows != row.work.rows:
+        if outcome.rows != row.work.rows * row.work.epochs:
             score += f" after {outcome.rows:,} rows a round"
         table.append(
             [

@@ -45,6 +45,7 @@ class Work:
     lr: float = 0.1
     loss: str = "cross_entropy"
     threads: int = 1
+    epochs: int = 1  # a round; of nnfast in one call of fit
     fewer: Mapping[str, int] = field(default_factory=dict)  # rows a round of slow contestants
 
     @property
@@ -58,7 +59,7 @@ class Work:
         threads = f", {self.threads} threads" if self.threads > 1 else ""
         return {
             "fit": f"train {net} {self.activation}, batch {self.batch_size}, "
-            f"{self.optimizer}, {self.loss}, {self.rows:,} rows a round{threads}",
+            f"{self.optimizer}, {self.loss}, {self.rows * self.epochs:,} rows a round{threads}",
             "one": f"one row through {net} {self.activation}, {self.rows:,} calls a round",
             "batch": f"predict {self.rows:,} rows of {net} {self.activation}{threads}",
             "import": "import in a fresh process (nnfast: what it adds to NumPy)",
@@ -92,6 +93,7 @@ def _small(
     activation: str = "tanh",
     optimizer: str = "adam",
     lr: float = 0.001,
+    epochs: int = 1,
     fewer: Mapping[str, int] | None = None,
 ) -> Work:
     """Regression by a small network in one thread: by all, and by nnfast and JAX in float64."""
@@ -109,6 +111,7 @@ def _small(
         optimizer,
         lr,
         loss="mse",
+        epochs=epochs,
         fewer=fewer or {},
     )
 
@@ -160,7 +163,7 @@ WORKS: tuple[Work, ...] = (
         rows=12_800,
         threads=2,
     ),
-    _small("4-32-16-4", (4, 32, 16, 4), 10_000, 200_000, (1.9, 2.3)),
+    _small("4-32-16-4", (4, 32, 16, 4), 10_000, 200_000, (1.9, 2.3), epochs=5),
     Work(
         "4-32-16-4-x2",
         "fit",
@@ -173,6 +176,7 @@ WORKS: tuple[Work, ...] = (
         optimizer="adam",
         lr=0.001,
         loss="mse",
+        epochs=5,
         threads=2,
     ),
     _small("24-8-2", (24, 8, 2), 200, 200_000, (2.1, 2.5)),
