@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from test_datasets import idx, mnist
 
-from nnfast import tables
-from nnfast.tables import Table, Text, read_table
+from nnfast import readers, tables
+from nnfast.readers import read_table
+from nnfast.tables import Table, Text
 
-READERS = {"csv": None, "pyarrow": tables._by_pyarrow, "pandas": tables._by_pandas}
+READERS = {"csv": None, "pyarrow": readers._by_pyarrow, "pandas": readers._by_pandas}
 
 
 @pytest.fixture(params=READERS)
@@ -21,8 +22,8 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Each reader of CSV alone, for files of any size."""
     if request.param != "csv":
         pytest.importorskip(request.param)
-    monkeypatch.setattr(tables, "_QUICK_BYTES", 0)
-    monkeypatch.setattr(tables, "_QUICK", tuple(filter(None, [READERS[request.param]])))
+    monkeypatch.setattr(readers, "_QUICK_BYTES", 0)
+    monkeypatch.setattr(readers, "_QUICK", tuple(filter(None, [READERS[request.param]])))
     return str(request.param)
 
 
@@ -131,9 +132,9 @@ def test_readers_agree_on_anything(seed: int, csv_of: Any, monkeypatch: pytest.M
         lines[100] += ",1" * (seed % 4 - 1)
     path = csv_of(",".join("abcdef") + "\n" + "\n".join(lines) + "\n")
     results = []
-    monkeypatch.setattr(tables, "_QUICK_BYTES", 0)
+    monkeypatch.setattr(readers, "_QUICK_BYTES", 0)
     for read in READERS.values():
-        monkeypatch.setattr(tables, "_QUICK", tuple(filter(None, [read])))
+        monkeypatch.setattr(readers, "_QUICK", tuple(filter(None, [read])))
         try:
             table = read_table(path)
             results.append((kinds(table), contents(table)))
@@ -151,7 +152,7 @@ def test_quick_readers_are_the_ones_taken(
     def refuse(*_: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr(tables, "_by_csv", refuse)
+    monkeypatch.setattr(readers, "_by_csv", refuse)
     table = read_table(csv_of("a,b,c\n1,x,NA\n,y,2\n"))
     assert contents(table) == {"a": [1, None], "b": ["x", "y"], "c": [None, 2]}
 

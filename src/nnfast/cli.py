@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import nnfast as nn
-from nnfast import activations, demo, formats, optimizers, report, sequential, tables
+from nnfast import activations, demo, formats, optimizers, readers, report, sequential
 from nnfast.tables import Table
 from nnfast.tabular import TableModel
 
@@ -234,12 +234,12 @@ def _train(options: argparse.Namespace) -> None:
 def _training_table(options: argparse.Namespace) -> tuple[Table, str]:
     """Read the table and find the target in it."""
     file, target = formats.existing(options.file), options.target
-    if tables.is_idx(file) and target != "label":
-        table, target = tables.read_table(file, labels=target), "label"
+    if readers.is_idx(file) and target != "label":
+        table, target = readers.read_table(file, labels=target), "label"
         if target not in table.columns:
             raise ValueError(f"{file}: no file of labels beside it; name one with --target FILE")
     else:
-        table = tables.read_table(file)
+        table = readers.read_table(file)
     if target is None:
         names = ", ".join(list(table.columns)[:8])
         raise ValueError(f"{file}: expected the column to learn; add --target, one of: {names}")
@@ -288,7 +288,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _table_for(model: TableModel, file: Path) -> Table:
-    table = tables.read_table(file, model.text_columns)
+    table = readers.read_table(file, model.text_columns)
     for name, count in model.encoder.unseen(table).items():
         _note(
             f"{file}: column {name!r}: {report.counted(count, 'row')} with a value that training "

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast.readers import read_table
 from nnfast.tables import (
     Column,
     Table,
@@ -23,7 +24,6 @@ from nnfast.tables import (
     finite,
     is_missing,
     number_text,
-    read_table,
     unknown_column,
 )
 
