@@ -152,7 +152,7 @@ INLINE void sum_rows(const int N, const int NV, const int pointers, const sums *
     UNROLL for (int n = 0; n < N; n++) UNROLL
         for (int v = 0; v < NV; v++) {
             const int64_t at = l->weights + n * padded_inputs(l) + k + v * LANES;
-            finish(s, gradient + at, theta + at, keep(first(left - v * LANES), sum[n][v]));
+            finish(s, gradient + at, theta + at, sum[n][v]);
         }
     if (k > 0 || !s->bias) return;
     real sums_of_bias[MAX_NARROW + LANES] = {0};
