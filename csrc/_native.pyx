@@ -33,6 +33,7 @@ cdef extern from "nnfast.h" nogil:
         double constants[4]
         const double *rates
         void *state
+        int64_t slots
         int64_t n_theta
         void *gradient
         void *outputs
@@ -176,7 +177,7 @@ cdef class Run:
         for i, value in enumerate(constants):
             c.constants[i] = value
         c.rates = <const double *>self.arrays.take(rates)
-        c.state = self.arrays.take(state, True)
+        c.state, c.slots = self.arrays.take(state, True), 0 if state is None else len(state)
         c.gradient = self.arrays.take(gradient, True)
         c.outputs = self.arrays.take(outputs, True)
         c.loss_sum, c.threads, c.serial_below = loss_before, threads, serial_below

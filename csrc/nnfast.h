@@ -15,7 +15,7 @@
     "ops: dense(n_in, n_out, activation, use_bias, trainable) activation(n, activation); "                             \
     "activations: identity sigmoid tanh relu softmax step leaky_relu elu gelu silu softplus arctan; "                  \
     "losses: mse cross_entropy binary_cross_entropy mae huber poisson hinge perceptron; "                              \
-    "optimizers: sgd adam"
+    "optimizers: sgd adam adamw adagrad rmsprop rprop"
 
 enum nn_op { NN_DENSE, NN_ACTIVATION };
 enum nn_dense_attribute { NN_N_IN, NN_N_OUT, NN_DENSE_ACTIVATION, NN_USE_BIAS, NN_TRAINABLE };
@@ -45,9 +45,9 @@ enum nn_loss {
     NN_HINGE,
     NN_PERCEPTRON
 };
-enum nn_optimizer { NN_NO_OPTIMIZER = -1, NN_SGD, NN_ADAM };
+enum nn_optimizer { NN_NO_OPTIMIZER = -1, NN_SGD, NN_ADAM, NN_ADAMW, NN_ADAGRAD, NN_RMSPROP, NN_RPROP };
 
-enum { NN_MAX_ATTRIBUTES = 16, NN_MAX_INPUTS = 2, NN_MAX_THREADS = 256 };
+enum { NN_MAX_ATTRIBUTES = 16, NN_MAX_INPUTS = 2, NN_MAX_THREADS = 256, NN_RATES = 3 };
 
 /* One row of the plan; offsets count elements of one sample's activations, of theta and of the buffers; -1: none. */
 typedef struct nn_row {
@@ -82,9 +82,10 @@ typedef struct nn_call {
     const int64_t *order;      /* [n] rows of x in the order of their use */
     int64_t n, batch;          /* batch: rows of a step, the last may be shorter */
     int64_t loss, optimizer;   /* enum nn_loss, enum nn_optimizer */
-    double constants[4];       /* sgd: momentum, nesterov, weight decay. adam: beta1, beta2, weight decay */
-    const double *rates;       /* [steps][2] step size and epsilon of each step, corrections included */
+    double constants[4];       /* of the rule (optim.c) */
+    const double *rates;       /* [steps][NN_RATES] step size, epsilon, shrinkage, corrections included */
     void *state;               /* [slots][n_theta] */
+    int64_t slots;
     int64_t n_theta;
     void *gradient; /* [n_theta] or NULL: receives the gradient of the one step */
     void *outputs;  /* [n][n_out] or NULL */

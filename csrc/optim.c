@@ -3,7 +3,13 @@
  *     sgd   g += decay w;  v = momentum v + g;  w -= rate (nesterov ? g + momentum v : v)        (PyTorch's rule)
  *     adam  g += decay w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= rate m / (sqrt v + eps)
  *           rate and eps arrive with their bias corrections (Kingma and Ba, arXiv 1412.6980, section 2)
- * Ranges are whole vectors: padding holds zeros, and stays zero under both rules.
+ *     adagrad  g += decay w;  v += g^2;  w -= rate g / (sqrt v + eps)                                (Duchi et al. 2011)
+ *     rmsprop  g += decay w;  v = a v + (1 - a) g^2;  [m = a m + (1 - a) g;  v - m^2 for v;]  u = g / (sqrt v + eps);
+ *              [u = momentum u_before + u;]  w -= rate u                                  (Tieleman and Hinton 2012)
+ *     rprop    s = g g_before;  d = clip(d (more where s > 0, less where s < 0));  g = 0 where s < 0;  w -= sign(g) d
+ * in the forms of PyTorch (rprop: Riedmiller and Braun 1993). constants: sgd momentum, nesterov, decay; adam b1, b2, decay;
+ * adagrad -, -, decay; rmsprop a, momentum, decay, centred; rprop less, more, smallest, largest.
+ * Ranges are whole vectors, padding among them, which nothing reads.
  */
 #include "engine.h"
 
@@ -31,34 +37,103 @@ static void sgd_plain(const double *constants, double rate, int64_t n, real *w, 
     }
 }
 
+/* adamw: w -= shrinkage w first, in place of the decay */
 static void adam(const double *constants, const double *rate, int64_t n, real *w, const real *g, real *m, real *v)
 {
     const vec b1 = splat((real)constants[0]), b2 = splat((real)constants[1]), decay = splat((real)constants[2]);
     const vec c1 = splat((real)(1 - constants[0])), c2 = splat((real)(1 - constants[1]));
-    const vec step = splat((real)rate[0]), eps = splat((real)rate[1]);
-    const bool decays = constants[2] != 0;
+    const vec step = splat((real)rate[0]), eps = splat((real)rate[1]), shrinkage = splat((real)rate[2]);
+    const bool decays = constants[2] != 0, shrinks = rate[2] != 0;
     for (int64_t i = 0; i < n; i += LANES) {
-        vec gradient = load(g + i);
-        if (decays) gradient = fma_(decay, load(w + i), gradient);
+        vec gradient = load(g + i), weight = load(w + i);
+        if (decays) gradient = fma_(decay, weight, gradient);
+        if (shrinks) weight = fnma_(shrinkage, weight, weight);
         const vec mean = fma_(b1, load(m + i), c1 * gradient);
         const vec square = fma_(b2, load(v + i), c2 * gradient * gradient);
         store(m + i, mean);
         store(v + i, square);
-        store(w + i, fnma_(step, mean / (square_root(square) + eps), load(w + i)));
+        store(w + i, fnma_(step, mean / (square_root(square) + eps), weight));
+    }
+}
+
+static void adagrad(const double *constants, const double *rate, int64_t n, real *w, const real *g, real *v)
+{
+    const vec decay = splat((real)constants[2]), step = splat((real)rate[0]), eps = splat((real)rate[1]);
+    const bool decays = constants[2] != 0;
+    for (int64_t i = 0; i < n; i += LANES) {
+        vec gradient = load(g + i);
+        if (decays) gradient = fma_(decay, load(w + i), gradient);
+        const vec square = fma_(gradient, gradient, load(v + i));
+        store(v + i, square);
+        store(w + i, fnma_(step, gradient / (square_root(square) + eps), load(w + i)));
+    }
+}
+
+/* mean: NULL unless centred; velocity: NULL without momentum */
+static void rmsprop(const double *constants, const double *rate, int64_t n, real *w, const real *g, real *v, real *mean,
+                    real *velocity)
+{
+    const vec a = splat((real)constants[0]), c = splat((real)(1 - constants[0])), momentum = splat((real)constants[1]);
+    const vec decay = splat((real)constants[2]), step = splat((real)rate[0]), eps = splat((real)rate[1]);
+    const bool decays = constants[2] != 0;
+    for (int64_t i = 0; i < n; i += LANES) {
+        vec gradient = load(g + i);
+        if (decays) gradient = fma_(decay, load(w + i), gradient);
+        vec square = fma_(a, load(v + i), c * gradient * gradient);
+        store(v + i, square);
+        if (mean) {
+            const vec centre = fma_(a, load(mean + i), c * gradient);
+            store(mean + i, centre);
+            square = maximum(splat(0), fnma_(centre, centre, square));
+        }
+        vec move = gradient / (square_root(square) + eps);
+        if (velocity) {
+            move = fma_(momentum, load(velocity + i), move);
+            store(velocity + i, move);
+        }
+        store(w + i, fnma_(step, move, load(w + i)));
+    }
+}
+
+static void rprop(const double *constants, int64_t n, real *w, const real *g, real *before, real *size)
+{
+    const vec less = splat((real)constants[0]), more = splat((real)constants[1]), zero = splat(0);
+    const vec smallest = splat((real)constants[2]), largest = splat((real)constants[3]);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const vec sign = load(g + i) * load(before + i), old = load(size + i);
+        const vec grown = choose(greater(sign, zero), more * old, choose(greater(zero, sign), less * old, old));
+        const vec step = minimum(largest, maximum(smallest, grown));
+        const vec gradient = choose(greater(zero, sign), zero, load(g + i));
+        store(size + i, step);
+        store(before + i, gradient);
+        const vec move = choose(greater(gradient, zero), step, choose(greater(zero, gradient), zero - step, gradient));
+        store(w + i, load(w + i) - move);
     }
 }
 
 void FN(update)(const program *p, const double *rate, int64_t offset, int64_t n)
 {
     const double *constants = p->call->constants;
-    real *w = p->theta + offset, *first = p->state + offset;
+    const int64_t next = p->n_packed;
+    real *w = p->theta + offset, *state = p->state + offset;
     const real *g = p->gradient + offset;
-    if (p->call->optimizer == NN_ADAM)
-        adam(constants, rate, n, w, g, first, first + p->n_packed);
-    else if (constants[0] != 0)
-        sgd(constants, rate[0], n, w, g, first);
-    else
-        sgd_plain(constants, rate[0], n, w, g);
+    switch (p->call->optimizer) {
+    case NN_ADAM:
+    case NN_ADAMW: adam(constants, rate, n, w, g, state, state + next); break;
+    case NN_ADAGRAD: adagrad(constants, rate, n, w, g, state); break;
+    case NN_RMSPROP: {
+        const bool centred = constants[3] != 0;
+        real *velocity = constants[1] != 0 ? state + (centred ? 2 : 1) * next : NULL;
+        rmsprop(constants, rate, n, w, g, state, centred ? state + next : NULL, velocity);
+        break;
+    }
+    case NN_RPROP: rprop(constants, n, w, g, state, state + next); break;
+    default:
+        if (constants[0] != 0)
+            sgd(constants, rate[0], n, w, g, state);
+        else
+            sgd_plain(constants, rate[0], n, w, g);
+    }
 }
 
 /* w -= rate g on the user's arrays */

@@ -258,7 +258,7 @@ static void work(void *argument, const nn_team *team)
         if (p->backward) {
             s.first = block == 0;
             s.last = block + wave >= blocks;
-            s.rate = c->rates ? c->rates + 2 * step : NULL;
+            s.rate = c->rates ? c->rates + NN_RATES * step : NULL;
             s.partials = (int)wave;
             s.to = p->gradient;
             s.part = team->index;

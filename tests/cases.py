@@ -10,7 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnfast import SGD, Activation, Adam, Dense, Flatten, Sequential, activations, losses
+from nnfast import (
+    SGD,
+    Activation,
+    Adagrad,
+    Adam,
+    AdamW,
+    Dense,
+    Flatten,
+    RMSprop,
+    Rprop,
+    Sequential,
+    activations,
+    losses,
+    schedules,
+)
 from nnfast.layers import Layer
 from nnfast.plan import Job
 
@@ -35,7 +49,7 @@ class Case:
     input_shape: int | tuple[int, ...] = 5
     loss: str = "mse"
     targets: str = "values"
-    optimizer: SGD | Adam = _SGD
+    optimizer: Any = _SGD
     batch_size: int = 32
     rows: int = 70
     weighted: bool = False
@@ -85,7 +99,7 @@ class Case:
             batch_size=self.batch_size,
             loss=self.loss,
             optimizer=rule,
-            state=np.zeros((rule.n_slots, net.theta.size), dtype),
+            state=np.repeat(np.array(rule.first_slots, dtype)[:, None], net.theta.size, axis=1),
             rates=rule.rates(0, steps),
             threads=threads,
             serial_below=0.0,
@@ -109,7 +123,7 @@ def _link(name: str, loss: str, targets: str, last: str, **more: Any) -> Case:
     return Case(name, (Dense(9, "tanh"), Dense(4, last)), loss=loss, targets=targets, **more)
 
 
-def _rule(optimizer: SGD | Adam, name: str = "") -> Case:
+def _rule(optimizer: Any, name: str = "") -> Case:
     name = name or repr(optimizer)
     return Case(name, (Dense(11, "tanh"), Dense(3)), optimizer=optimizer)
 
@@ -179,6 +193,17 @@ CASES = (
     _rule(Adam(lr=0.01)),
     _rule(Adam(lr=0.01, betas=(0.5, 0.9), eps=1e-3, weight_decay=0.01)),
     _rule(Adam(lr=0.001, eps=0.0), "adam without epsilon"),
+    _rule(AdamW(lr=0.01, weight_decay=0.3)),
+    _rule(Adagrad(lr=0.1, lr_decay=0.01)),
+    _rule(Adagrad(lr=0.1, weight_decay=0.01, initial_accumulator_value=0.1)),
+    _rule(RMSprop(lr=0.01)),
+    _rule(RMSprop(lr=0.01, alpha=0.9, weight_decay=0.01, momentum=0.8)),
+    _rule(RMSprop(lr=0.003, eps=0.01, momentum=0.8, centered=True)),
+    _rule(Rprop(lr=0.001)),
+    _rule(Rprop(lr=0.001, etas=(0.4, 1.3), step_sizes=(1e-5, 0.01))),
+    _rule(SGD(lr=schedules.CosineDecay(0.2, 60), momentum=0.5)),
+    _rule(AdamW(lr=schedules.WarmUp(schedules.ExponentialDecay(0.01, 50), 10))),
+    Case("narrow, RMSprop", (Dense(9), Dense(2)), optimizer=RMSprop(0.01, momentum=0.5)),
     Case("no bias", (Dense(9, "tanh", use_bias=False), _LINEAR, Dense(2, use_bias=False))),
     Case("some bias", (Dense(9, "tanh"), _LINEAR, Dense(2, "sigmoid"))),
     Case("first frozen", (_FROZEN, Dense(7, "relu"), Dense(3))),

@@ -150,7 +150,7 @@ def train(
                 0, : bias.stop - bias.start
             ]
             dy = product(dz, w.T)
-        update(job, theta, gradient, state, *job.rates[step])
+        update(job, theta, gradient, state, *job.rates[step, :2])
     return theta, state, total
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import BY_NAME, Case, each_case, each_dtype, finish
 
-from nnfast import Adam
 from nnfast.reference import ReferenceBackend
 
 AFTER_50_STEPS = {"float32": 2e-4, "float64": 1e-11}
@@ -106,17 +105,15 @@ def _torch(name: str, steps: int) -> tuple[Any, float]:
         ).mean(1)
 
     rule = case.optimizer
-    settings: dict[str, Any] = {"lr": rule.lr, "weight_decay": rule.weight_decay}
-    if isinstance(rule, Adam):
-        optimizer = torch.optim.Adam(weights.values(), betas=rule.betas, eps=rule.eps, **settings)
-    else:
-        settings |= {"momentum": rule.momentum, "nesterov": rule.nesterov}
-        optimizer = torch.optim.SGD(weights.values(), **settings)
+    settings = asdict(rule) | {"lr": 1.0 if callable(rule.lr) else rule.lr}
+    optimizer = getattr(torch.optim, type(rule).__name__)(weights.values(), **settings)
     x, y = torch.tensor(job.x), torch.tensor(job.y)
     factors = torch.ones(len(x)) if job.sample_weight is None else torch.tensor(job.sample_weight)
     total = 0.0
     for first in range(0, len(job.order), job.batch_size):
         rows = torch.tensor(job.order[first : first + job.batch_size])
+        if callable(rule.lr):
+            optimizer.param_groups[0]["lr"] = rule.lr(first // job.batch_size)
         optimizer.zero_grad()
         loss = (row_losses(forward(x[rows]), y[rows]) * factors[rows]).sum()
         (loss / len(rows)).backward()

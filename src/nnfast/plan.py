@@ -134,7 +134,7 @@ class Job:
         A name of `nnfast.losses.NAMES`, of outputs from before its link; None: predict.
     optimizer, state, rates
         The rule; its slots (n_slots, n_theta), updated in place; the numbers of each step
-        (n_steps, 2) float64, see `nnfast.optimizers`. None: no update.
+        (n_steps, 3) float64, see `nnfast.optimizers`. None: no update.
     gradient : ndarray or None, shape (n_theta,)
         Receives the gradient of a single step: batch_size >= m.
     outputs : ndarray or None, shape (m, n_out)

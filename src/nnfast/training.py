@@ -43,9 +43,11 @@ class State:
 
     def prepare(self, optimizer: Optimizer, theta: Array) -> Array:
         """Return the slots (n_slots, n_theta): as they are for equal settings, else new."""
-        shape = (optimizer.n_slots, theta.size)
+        first = np.array(optimizer.first_slots, theta.dtype)
+        shape = (first.size, theta.size)
         if self.optimizer != optimizer or self.slots is None or self.slots.shape != shape:
-            self.optimizer, self.slots, self.step = optimizer, np.zeros(shape, theta.dtype), 0
+            self.optimizer, self.step = optimizer, 0
+            self.slots = np.repeat(first[:, None], theta.size, axis=1)
         return self.slots
 
 

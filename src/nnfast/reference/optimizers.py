@@ -9,23 +9,54 @@ from nnfast.plan import Array
 
 
 def update(
-    optimizer: Optimizer, theta: Array, gradient: Array, state: Array, rate: float, epsilon: float
+    optimizer: Optimizer,
+    theta: Array,
+    gradient: Array,
+    state: Array,
+    rate: float,
+    epsilon: float,
+    shrinkage: float,
 ) -> None:
     """Update theta (n,) and state (n_slots, n), both in place."""
+    if optimizer.name == "rprop":
+        _rprop(optimizer, theta, gradient, state)
+        return
+    first, second, weight_decay, centered = optimizer.constants
+    g = gradient + weight_decay * theta
+    theta -= shrinkage * theta
     if optimizer.name == "sgd":
-        momentum, nesterov, weight_decay, _ = optimizer.constants
-        g = gradient + weight_decay * theta
-        if momentum:
+        if first:
             velocity = state[0]
-            velocity[:] = momentum * velocity + g
-            g = g + momentum * velocity if nesterov else velocity
+            velocity[:] = first * velocity + g
+            g = g + first * velocity if second else velocity
         theta -= rate * g
-    elif optimizer.name == "adam":
-        beta1, beta2, weight_decay, _ = optimizer.constants
-        g = gradient + weight_decay * theta
+    elif optimizer.name in ("adam", "adamw"):
         m, v = state
-        m[:] = beta1 * m + (1 - beta1) * g
-        v[:] = beta2 * v + (1 - beta2) * g * g
+        m[:] = first * m + (1 - first) * g
+        v[:] = second * v + (1 - second) * g * g
         theta -= rate * m / (np.sqrt(v) + epsilon)
+    elif optimizer.name == "adagrad":
+        state[0] += g * g
+        theta -= rate * g / (np.sqrt(state[0]) + epsilon)
+    elif optimizer.name == "rmsprop":
+        v = state[0]
+        v[:] = first * v + (1 - first) * g * g
+        if centered:
+            state[1] = first * state[1] + (1 - first) * g
+            v = np.maximum(v - state[1] ** 2, 0)
+        u = g / (np.sqrt(v) + epsilon)
+        if second:
+            state[-1] = u = second * state[-1] + u
+        theta -= rate * u
     else:
         raise ValueError(f"optimizer {optimizer.name!r} has no kernel in the reference backend")
+
+
+def _rprop(optimizer: Optimizer, theta: Array, gradient: Array, state: Array) -> None:
+    less, more, smallest, largest = optimizer.constants
+    before, size = state
+    sign = gradient * before
+    size *= np.where(sign > 0, more, np.where(sign < 0, less, 1))
+    size[:] = np.clip(size, smallest, largest)
+    before[:] = np.where(sign < 0, 0, gradient)
+    theta -= np.sign(before) * size

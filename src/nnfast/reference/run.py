@@ -102,8 +102,8 @@ class ReferenceRun:
             job.gradient[:] = gradient
         if job.optimizer is None or job.state is None or job.rates is None:
             return
-        rate, epsilon = job.rates[self.steps].tolist()
+        rates = job.rates[self.steps].tolist()
         for p in job.plan.parameters:
             if p.trainable:
                 mine = (job.theta[p.slice], gradient[p.slice], job.state[:, p.slice])
-                update(job.optimizer, *mine, rate, epsilon)
+                update(job.optimizer, *mine, *rates)
