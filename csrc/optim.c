@@ -3,13 +3,13 @@
  *     sgd   g += decay w;  v = momentum v + g;  w -= rate (nesterov ? g + momentum v : v)        (PyTorch's rule)
  *     adam  g += decay w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= rate m / (sqrt v + eps)
  *           rate and eps arrive with their bias corrections (Kingma and Ba, arXiv 1412.6980, section 2)
- *     adagrad  g += decay w;  v += g^2;  w -= rate g / (sqrt v + eps)                                (Duchi et al. 2011)
- *     rmsprop  g += decay w;  v = a v + (1 - a) g^2;  [m = a m + (1 - a) g;  v - m^2 for v;]  u = g / (sqrt v + eps);
+ *     adagrad  g += decay w;  v += g^2;  w -= rate g / (sqrt v + eps)                                (Duchi et al.
+ * 2011) rmsprop  g += decay w;  v = a v + (1 - a) g^2;  [m = a m + (1 - a) g;  v - m^2 for v;]  u = g / (sqrt v + eps);
  *              [u = momentum u_before + u;]  w -= rate u                                  (Tieleman and Hinton 2012)
  *     rprop    s = g g_before;  d = clip(d (more where s > 0, less where s < 0));  g = 0 where s < 0;  w -= sign(g) d
- * in the forms of PyTorch (rprop: Riedmiller and Braun 1993). constants: sgd momentum, nesterov, decay; adam b1, b2, decay;
- * adagrad -, -, decay; rmsprop a, momentum, decay, centred; rprop less, more, smallest, largest.
- * Ranges are whole vectors, padding among them, which nothing reads.
+ * in the forms of PyTorch (rprop: Riedmiller and Braun 1993). constants: sgd momentum, nesterov, decay; adam b1, b2,
+ * decay; adagrad -, -, decay; rmsprop a, momentum, decay, centred; rprop less, more, smallest, largest. Ranges are
+ * whole vectors, padding among them, which nothing reads.
  */
 #include "engine.h"
 

@@ -175,8 +175,7 @@ int FN(prepare)(nn_call *c)
 {
     program *p = calloc(1, sizeof *p);
     if (!p) return -1;
-    *p = (program){
-        .call = c, .backward = c->gradient || c->optimizer != NN_NO_OPTIMIZER, .slots = (int)c->slots};
+    *p = (program){.call = c, .backward = c->gradient || c->optimizer != NN_NO_OPTIMIZER, .slots = (int)c->slots};
     c->program = p;
     p->layers = calloc(2 * c->n_rows, sizeof *p->layers);
     if (!p->layers) goto out_of_memory;

@@ -20,11 +20,15 @@ from nnfast import Dense
 def covered(case: Case) -> bool:
     """Whether the oracle knows all that the case has: trainable dense rows, mse or labels."""
     rows = case.job("float32").plan.rows
-    return case.optimizer.name in ("sgd", "adam") and (case.loss == "mse" or case.targets == "labels") and all(
-        row.op == "dense"
-        and row.attributes["activation"] in ("identity", "relu", "tanh")
-        and row.attributes["trainable"]
-        for row in rows
+    return (
+        case.optimizer.name in ("sgd", "adam")
+        and (case.loss == "mse" or case.targets == "labels")
+        and all(
+            row.op == "dense"
+            and row.attributes["activation"] in ("identity", "relu", "tanh")
+            and row.attributes["trainable"]
+            for row in rows
+        )
     )
 
 

@@ -23,6 +23,7 @@ from nnfast.tables import Table
 from nnfast.tabular import TableModel
 
 _ACTIVATIONS = tuple(sorted(set(activations.NAMES) - activations.WITHOUT_SLOPE - {"softmax"}))
+_OPTIMIZERS = tuple(name for name in optimizers.NAMES if name != "rprop")  # for full batches
 _BAD_INPUT = (
     ValueError,
     TypeError,
@@ -87,7 +88,7 @@ def _add_train(commands: Any) -> None:
     add("--drop", type=_names, default=[], metavar="COL,...", help="columns to leave out")
     add("--layers", type=_sizes, default=(64, 64), metavar="N,...", help="hidden units: 64,64")
     add("--activation", choices=_ACTIVATIONS, default="relu", metavar="NAME", help="default: relu")
-    add("--optimizer", choices=optimizers.NAMES, default="adam", help="default: adam")
+    add("--optimizer", choices=_OPTIMIZERS, default="adam", help="default: adam")
     add("--lr", type=float, metavar="X", help="learning rate; default: adam 0.001, sgd 0.01")
     add("--epochs", type=_positive, metavar="N", help="at most; default: 50, small tables more")
     add("--batch-size", type=_positive, default=32, metavar="N", help="default: 32")

@@ -27,6 +27,10 @@ class Optimizer(Protocol):
     name: ClassVar[str]
 
     @property
+    def lr(self) -> Any:
+        """Learning rate: a number, or a function of the step."""
+
+    @property
     def constants(self) -> Constants:
         """The numbers of the rule that do not change from step to step."""
 
@@ -83,7 +87,7 @@ class SGD:
 
     @property
     def first_slots(self) -> tuple[float, ...]:
-        """v with momentum."""
+        """V with momentum."""
         return (0.0,) if self.momentum else ()
 
     def rates(self, first_step: int, n: int) -> NDArray[np.float64]:
@@ -132,7 +136,7 @@ class Adam:
 
     @property
     def first_slots(self) -> tuple[float, ...]:
-        """m and v."""
+        """M and v."""
         return 0.0, 0.0
 
     def rates(self, first_step: int, n: int) -> NDArray[np.float64]:
@@ -205,13 +209,15 @@ class Adagrad:
 
     @property
     def first_slots(self) -> tuple[float, ...]:
-        """v."""
+        """V."""
         return (float(self.initial_accumulator_value),)
 
     def rates(self, first_step: int, n: int) -> NDArray[np.float64]:
         """Return lr / (1 + t lr_decay), eps and 0, shape (n, 3)."""
         t = np.arange(first_step, first_step + n)
-        return _rates(schedules.steps_of(self.lr, first_step, n) / (1 + t * self.lr_decay), self.eps)
+        return _rates(
+            schedules.steps_of(self.lr, first_step, n) / (1 + t * self.lr_decay), self.eps
+        )
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ class Sequential:
             are logarithms of rates), "hinge" or "perceptron" (margins: y is -1 and 1, 0 and 1, or
             labels). None chooses by y (`nnfast.losses.infer`). A last softmax or sigmoid is fused
             with the loss it belongs to.
-        optimizer : SGD, Adam, "sgd", "adam" or None
+        optimizer : an object of `nnfast.optimizers`, its name such as "adam", or None
             None is ``SGD(lr=0.01)``.
         epochs, initial_epoch : int
             Train from `initial_epoch` (counted from 0) up to, without, `epochs`.
