@@ -2,7 +2,15 @@
 
 from nnfast import ops, schedules
 from nnfast.backend import get_num_threads, info, set_num_threads, use_backend
-from nnfast.callbacks import Callback, EarlyStopping, History, ProgressBar
+from nnfast.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    History,
+    LambdaCallback,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from nnfast.layers import Activation, Dense, Flatten
 from nnfast.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from nnfast.sequential import Sequential, load
@@ -16,11 +24,14 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "CSVLogger",
     "Callback",
     "Dense",
     "EarlyStopping",
     "Flatten",
     "History",
+    "LambdaCallback",
+    "ModelCheckpoint",
     "NonFiniteLossWarning",
     "ProgressBar",
     "RMSprop",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nnfast import checks
@@ -70,6 +71,28 @@ class History(Callback):
         return f"History({len(self.epoch)} epochs: {', '.join(ends)})"
 
 
+class _Best:
+    """The best value of a number in the logs: largest where its name ends with "accuracy"."""
+
+    def __init__(self, who: str, monitor: str, min_delta: float = 0.0) -> None:
+        self._who = who
+        self._monitor = monitor
+        self._min_delta = min_delta
+        self._sign = 1 if monitor.endswith("accuracy") else -1
+        self.value = -self._sign * math.inf
+
+    def improves(self, logs: Mapping[str, float]) -> bool:
+        """Take the number from the logs and return whether it is the best."""
+        if self._monitor not in logs:
+            words = checks.unknown(f"{self._who} monitor", self._monitor, logs)
+            raise type(words)(f"{words}; 'val_' names need validation data")
+        value = logs[self._monitor]
+        if not self._sign * (value - self.value) > self._min_delta:
+            return False
+        self.value = value
+        return True
+
+
 class EarlyStopping(Callback):
     """End training when a number no longer improves; arguments and meaning are Keras'.
 
@@ -114,20 +137,20 @@ class EarlyStopping(Callback):
 
     def on_train_begin(self) -> None:
         """Forget what was."""
-        self._sign = 1 if self.monitor.endswith("accuracy") else -1
-        self.best, self.best_epoch, self.stopped_epoch = -self._sign * math.inf, 0, 0
-        self._wait = 0
+        self._best = _Best("EarlyStopping", self.monitor, self.min_delta)
+        self.best_epoch = self.stopped_epoch = self._wait = 0
         self._theta: Any = None
+
+    @property
+    def best(self) -> float:
+        """The best number so far."""
+        return self._best.value
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Compare the number with the best one."""
-        if self.monitor not in logs:
-            words = checks.unknown("EarlyStopping monitor", self.monitor, logs)
-            raise type(words)(f"{words}; 'val_' names need validation data")
-        value = logs[self.monitor]
         self._wait += 1
-        if self._sign * (value - self.best) > self.min_delta:
-            self.best, self.best_epoch, self._wait = value, epoch, 0
+        if self._best.improves(logs):
+            self.best_epoch, self._wait = epoch, 0
             if self.restore_best_weights:
                 self._theta = self.model.theta.copy()
         elif self._wait >= self.patience:
@@ -137,6 +160,97 @@ class EarlyStopping(Callback):
         """Restore the best weights if asked."""
         if self._theta is not None:
             self.model.theta = self._theta
+
+
+class ModelCheckpoint(Callback):
+    """Save the network after epochs; the file is replaced in one piece.
+
+    Parameters
+    ----------
+    path
+        Where to; "{epoch}", counted from 1, and names of the logs are filled in, as in
+        "net-{epoch:03d}-{val_loss:.3f}.safetensors".
+    monitor : str
+        A name in the logs; larger is better where it ends with "accuracy", else smaller.
+    save_best_only : bool
+        Save only when that number is the best so far.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        save_best_only: bool = False,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.monitor = monitor
+        self.save_best_only = save_best_only
+
+    def on_train_begin(self) -> None:
+        """Forget what was."""
+        self._best = _Best("ModelCheckpoint", self.monitor)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Save, if the number asks for it."""
+        if not self.save_best_only or self._best.improves(logs):
+            try:
+                path = self.path.format(epoch=epoch + 1, **logs)
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(
+                    f"ModelCheckpoint path: expected names in braces out of epoch, "
+                    f"{', '.join(logs)}, got {self.path!r} ({error}); change the name"
+                ) from None
+            self.model.save(path)
+
+
+class CSVLogger(Callback):
+    """Write a line of numbers an epoch to a CSV file, at once.
+
+    Parameters
+    ----------
+    path
+    separator : str
+    append : bool
+        Go on with a file that is there, in place of beginning anew.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], separator: str = ",", append: bool = False
+    ) -> None:
+        self.path = os.fspath(path)
+        self.separator = separator
+        self.append = append
+
+    def on_train_begin(self) -> None:
+        """Begin the file."""
+        if not self.append:
+            open(self.path, "w", encoding="utf-8").close()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Write a line, the first time under the names."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            if file.tell() == 0:
+                print("epoch", *logs, sep=self.separator, file=file)
+            print(epoch, *logs.values(), sep=self.separator, file=file)
+
+
+class LambdaCallback(Callback):
+    """Call functions: any of the methods of `Callback` by name.
+
+    Parameters
+    ----------
+    **functions
+        For example ``on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"])``.
+    """
+
+    def __init__(self, **functions: Callable[..., Any]) -> None:
+        events = [name for name in dir(Callback) if name.startswith("on_")]
+        for name, function in functions.items():
+            if name not in events:
+                raise checks.unknown("LambdaCallback", name, events)
+            if not callable(function):
+                raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
+            setattr(self, name, function)
 
 
 class ProgressBar(Callback):
