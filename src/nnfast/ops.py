@@ -55,8 +55,8 @@ def dense_forward(
     name = activations.canonical(activation)
     dtype = _common(x, w)
     _expect("w", w, (x.shape[1], None), "one row for each column of x")
-    weights = np.ascontiguousarray(w, dtype)
-    bias = None if b is None else np.ascontiguousarray(_real("b", b, 1), dtype)
+    weights = _dense(w, dtype)
+    bias = None if b is None else _dense(_real("b", b, 1), dtype)
     if bias is not None:
         _expect("b", bias, (w.shape[1],), "one element for each column of w")
     result = _Out(out, (len(x), w.shape[1]), dtype)
@@ -118,7 +118,7 @@ def dense_backward(
         name, dy = "identity", activation_grad(y.astype(dtype), dy.astype(dtype), "softmax")
     if name in activations.NEEDS_Z:
         y = _before(z, name, y.shape)
-    weights = np.ascontiguousarray(w, dtype)
+    weights = _dense(w, dtype)
     dx = np.empty(x.shape, dtype) if need_dx else None
     dw, db = np.zeros(w.shape, dtype), np.zeros(w.shape[1], dtype)
     if x.size and y.size:
@@ -138,7 +138,7 @@ def activation(
     dtype = _common(z)
     result = _Out(out, z.shape, dtype)
     if z.size:
-        z = np.ascontiguousarray(z, dtype)
+        z = _dense(z, dtype)
         backend.current().activation(z, name, result.array, backend.resolve_threads(threads))
     return result.done()
 
@@ -164,7 +164,7 @@ def activation_grad(
     if name in activations.NEEDS_Z:
         y = _before(z, name, y.shape)
     if y.size:
-        y, dy = np.ascontiguousarray(y, dtype), np.ascontiguousarray(dy, dtype)
+        y, dy = _dense(y, dtype), _dense(dy, dtype)
         machine, number = backend.current(), backend.resolve_threads(threads)
         machine.activation_grad(y, dy, name, result.array, number)
     return result.done()
@@ -206,8 +206,8 @@ def softmax_cross_entropy(
     dtype = _common(z)
     result = _Out(out, z.shape, dtype)
     values = backend.current().softmax_cross_entropy(
-        np.ascontiguousarray(z, dtype),
-        np.ascontiguousarray(classes, np.int64),
+        _dense(z, dtype),
+        _dense(classes, np.int64),
         result.array,
         backend.resolve_threads(threads),
     )
@@ -239,7 +239,7 @@ def sgd_update(theta: Array, grad: ArrayLike, lr: float, *, threads: int | None 
     checks.number("lr", lr, "a finite number", np.isfinite)
     result = _Out(theta, theta.shape, theta.dtype.newbyteorder("="), keep=True)
     if theta.size:
-        gradient = np.ascontiguousarray(gradient, result.array.dtype)
+        gradient = _dense(gradient, result.array.dtype)
         number = backend.resolve_threads(threads)
         backend.current().sgd_update(result.array, gradient, float(lr), number)
     result.done()
@@ -265,7 +265,7 @@ class _Out:
         if out is not None and fits and out.flags.c_contiguous and out.flags.aligned:
             self.array: Array = out
         elif out is not None and keep:
-            self.array = np.ascontiguousarray(out, dtype).copy()
+            self.array = _dense(out, dtype).copy()
         else:
             self.array = np.empty(shape, dtype)
 
@@ -304,6 +304,11 @@ def _common(*arrays: Array) -> np.dtype[Any]:
     """float32 if it holds the values of all operands, else float64."""
     types = [array.dtype for array in arrays]
     return np.dtype(np.float32 if np.result_type(np.float32, *types).itemsize == 4 else np.float64)
+
+
+def _dense(array: ArrayLike, dtype: Any) -> Array:
+    """Return `array` as dense and aligned memory of this dtype."""
+    return np.require(np.asarray(array), dtype, ("C", "A"))
 
 
 def _readable(array: Array, dtype: np.dtype[Any]) -> Array:
