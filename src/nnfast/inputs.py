@@ -186,7 +186,7 @@ def _labels(y: Array, n_classes: int, loss: Loss) -> Array:
             f"y: expected labels 0 to {n_classes - 1}, one for each output, got {y.min()} to "
             f"{y.max()}; renumber them or change the units of the last layer"
         )
-    return np.ascontiguousarray(y, np.int64)
+    return np.require(y, np.int64, ("C", "A"))
 
 
 def _weight(sample_weight: Any, n: int, dtype: np.dtype[Any]) -> Array:
@@ -196,7 +196,7 @@ def _weight(sample_weight: Any, n: int, dtype: np.dtype[Any]) -> Array:
             f"sample_weight: expected shape ({n},), one for each sample, got {weight.shape}"
             "; pass a flat array of one weight a sample"
         )
-    weight = np.ascontiguousarray(weight, dtype)
+    weight = np.require(weight, dtype, ("C", "A"))
     if not (np.isfinite(weight).all() and weight.min() >= 0):
         raise ValueError(
             "sample_weight: expected finite numbers >= 0, got "

@@ -34,12 +34,12 @@ static int train(const nn_table *table)
     const int size = table->is_double ? 8 : 4;
     char *x = calloc(ROWS * IN, size), *theta = calloc(THETA, size), *slots = calloc(2 * THETA, size);
     static int64_t order[ROWS], labels[ROWS];
-    double rates[2 * 3 * 2];
+    double rates[6 * NN_RATES] = {0};
     state = 1;
     for (int i = 0; i < ROWS * IN; i++) put(table->is_double, x, i, noise());
     for (int i = 0; i < THETA; i++) put(table->is_double, theta, i, noise() / 8);
     for (int i = 0; i < ROWS; i++) order[i] = (i * 7) % ROWS, labels[i] = i % OUT;
-    for (int i = 0; i < 6; i++) rates[2 * i] = 0.01, rates[2 * i + 1] = 1e-8;
+    for (int i = 0; i < 6; i++) rates[NN_RATES * i] = 0.01, rates[NN_RATES * i + 1] = 1e-8;
     const nn_row rows[] = {
         {NN_DENSE, {IN, HIDDEN, NN_TANH, 1, 1}, {0}, IN, 0, -1},
         {NN_DENSE, {HIDDEN, OUT, NN_IDENTITY, 1, 1}, {IN}, IN + HIDDEN, IN * HIDDEN + HIDDEN, -1},
@@ -47,7 +47,7 @@ static int train(const nn_table *table)
     nn_call call = {.rows = rows, .n_rows = 2, .n_in = IN, .n_out = OUT, .theta = theta, .n_theta = THETA,
                     .x = {x, IN * size, size, table->is_double ? NN_F64 : NN_F32, 0}, .labels = labels,
                     .order = order, .n = ROWS, .batch = BATCH, .loss = NN_CROSS_ENTROPY, .optimizer = NN_ADAM,
-                    .constants = {0.9, 0.999}, .rates = rates, .state = slots, .threads = 3};
+                    .constants = {0.9, 0.999}, .rates = rates, .state = slots, .slots = 2, .threads = 3};
     if (table->prepare(&call)) return 1;
     while (table->advance(&call, 0) == NN_MORE) {}
     table->release(&call);
