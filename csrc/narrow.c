@@ -119,15 +119,6 @@ typedef struct sums {
 /* Vectors of inputs at a time: as many as leave the sums, theirs and the bias', in registers. */
 #define WIDTH(N) ((N) <= 4 ? (REGISTERS == 32 ? 4 : 2) : (REGISTERS == 32 ? 2 : 1))
 
-INLINE void finish(const sums *s, real *gradient, real *theta, vec sum)
-{
-    if (s->end == END_ADD || s->end == END_ADD_UPDATE) sum = load(gradient) + sum;
-    if (s->end < END_UPDATE)
-        store(gradient, sum);
-    else
-        store(theta, fnma_(splat((real)s->rate), sum, load(theta)));
-}
-
 /* NV vectors of inputs, of which so many are left, from the k-th on. */
 INLINE void sum_rows(const int N, const int NV, const int pointers, const sums *s, const layer *l, int k, int left,
                      real *gradient, real *theta)
@@ -140,7 +131,7 @@ INLINE void sum_rows(const int N, const int NV, const int pointers, const sums *
     }
     const bool mask_tail = pointers && left < NV * LANES; /* the user's rows have no padding */
     for (int r = 0; r < s->rows; r++) {
-        const real *row = (pointers ? s->x.pointers[r] + s->x.offset : s->x.base + r * s->x_row) + k;
+        const real *row = (pointers ? s->x.pointers[r] : s->x.base + r * s->x_row) + k;
         vec x[MAX_VECTORS];
         UNROLL for (int v = 0; v < NV; v++)
             x[v] = mask_tail ? load_first(row + v * LANES, left - v * LANES) : load(row + v * LANES);
@@ -154,13 +145,14 @@ INLINE void sum_rows(const int N, const int NV, const int pointers, const sums *
     UNROLL for (int n = 0; n < N; n++) UNROLL
         for (int v = 0; v < NV; v++) {
             const int64_t at = l->weights + n * padded_inputs(l) + k + v * LANES;
-            finish(s, gradient + at, theta + at, sum[n][v]);
+            end_sum(s->end, s->rate, gradient + at, theta + at, sum[n][v]);
         }
     if (k > 0 || !s->bias) return;
     real sums_of_bias[MAX_NARROW + LANES] = {0};
     UNROLL for (int n = 0; n < N; n++)
         sums_of_bias[n] = bias[n][0];
-    for (int n = 0; n < N; n += LANES) finish(s, gradient + l->bias + n, theta + l->bias + n, load(sums_of_bias + n));
+    for (int n = 0; n < N; n += LANES)
+        end_sum(s->end, s->rate, gradient + l->bias + n, theta + l->bias + n, load(sums_of_bias + n));
 }
 
 INLINE void sum_range(const int N, const int pointers, const sums *s, const layer *l, share k, real *gradient,

@@ -73,16 +73,11 @@ INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, 
         EACH (m, v) store(y + m * y_row + v * LANES, acc[m][v]);
 }
 
-/* One row of sums, `MR`: where it ends. */
+/* A row of sums */
 INLINE void outer_end(const int NV, vec *acc, real *y, real *updated, const nn_tile *t)
 {
-    UNROLL for (int v = 0; v < NV; v++) {
-        if (t->end == END_ADD || t->end == END_ADD_UPDATE) acc[v] = load(y + v * LANES) + acc[v];
-        if (t->end == END_UPDATE || t->end == END_ADD_UPDATE)
-            store(updated + v * LANES, fnma_(splat((real)t->rate), acc[v], load(updated + v * LANES)));
-        else
-            store(y + v * LANES, acc[v]);
-    }
+    UNROLL for (int v = 0; v < NV; v++)
+        end_sum(t->end, t->rate, y + v * LANES, updated + v * LANES, acc[v]);
 }
 
 INLINE void outer_tile(const int MR, const int NV, const int pointers, const int bias, real *y, nn_rows x,

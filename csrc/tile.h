@@ -26,6 +26,16 @@ typedef struct nn_rows {
 enum { MAX_VECTORS = 4, MAX_ROWS = 12 };
 enum { ROWS_1 = 12, ROWS_2 = REGISTERS == 32 ? 12 : 6, ROWS_4 = REGISTERS == 32 ? 6 : 3 };
 
+/* Ends a sum of dW as END_... says. */
+INLINE void end_sum(int64_t end, double rate, real *gradient, real *theta, vec sum)
+{
+    if (end == END_ADD || end == END_ADD_UPDATE) sum = load(gradient) + sum;
+    if (end < END_UPDATE)
+        store(gradient, sum);
+    else
+        store(theta, fnma_(splat((real)rate), sum, load(theta)));
+}
+
 /* width: 1, 2 or 4 vectors, or half a vector where HAS_HALF; rows >= 1 are cut evenly into tiles. other: the bias of a
  * panel, the parameters an outer updates. */
 void FN(panel)(int width, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);

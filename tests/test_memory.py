@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
+from cases import Case, finish, some_cases
 from child import needs_native, output
 
 pytestmark = [
@@ -236,3 +240,16 @@ def test_workspace_beyond_memory_is_a_memory_error() -> None:
         assert net.theta.sum() == before
         """
     assert output(_flat(script)).split() == ["refused"] * 3
+
+
+@pytest.mark.parametrize("wild", [-1, 1001, 2**62])
+@some_cases("labels, identity", "a thousand classes")
+def test_a_wild_label_is_no_wild_read(machine: Any, case: Case, wild: int) -> None:
+    """Labels are checked where they enter; one that came through all the same makes the loss NaN."""
+    job = case.job("float32")
+    labels, theta = np.array(job.y), job.theta.copy()
+    labels[job.order[3]] = wild
+    run = machine.run(replace(job, y=labels))
+    finish(run)
+    assert not run.finite
+    assert np.array_equal(job.theta, theta)
