@@ -12,7 +12,10 @@
 
 /* The lists below are compared with plan.py, activations.py, losses.py and optimizers.py when nnfast is imported. */
 #define NN_NAMES                                                                                                       \
-    "ops: dense(n_in, n_out, activation, use_bias, trainable) activation(n, activation); "                             \
+    "ops: dense(n_in, n_out, activation, use_bias, trainable, l1, l2, max_norm) activation(n, activation) "            \
+    "rescaling(n, scale, offset) dropout(n, rate, stream) gaussian_noise(n, stddev, stream) "                          \
+    "batch_norm(n, momentum, epsilon, trainable) layer_norm(n, epsilon, trainable) add(n) "                            \
+    "custom(n_in, n_out, function, n_parameters, trainable); "                                                         \
     "activations: identity sigmoid tanh relu softmax step leaky_relu elu gelu silu softplus arctan; "                  \
     "losses: mse cross_entropy binary_cross_entropy mae huber poisson hinge perceptron; "                              \
     "optimizers: sgd adam adamw adagrad rmsprop rprop"

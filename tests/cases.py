@@ -97,7 +97,7 @@ class Case:
             sample_weight=weight,
             order=np.resize(np.random.default_rng(1).permutation(self.rows), n).astype(np.int64),
             batch_size=self.batch_size,
-            loss=self.loss,
+            loss=losses.get(self.loss),
             optimizer=rule,
             state=np.repeat(np.array(rule.first_slots, dtype)[:, None], net.theta.size, axis=1),
             rates=rule.rates(0, steps),

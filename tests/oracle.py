@@ -98,11 +98,11 @@ def loss(job: Job, z: Any, rows: Any, exp: Any, log: Any) -> tuple[Any, Any]:
     scale = ((1 / len(z)) * weight.astype(np.float64)).astype(real)[:, None]
     assert job.y is not None
     y = job.y[rows]
-    if job.loss == "mse":
+    if job.loss.name == "mse":
         error = z - y
         values = lane_sum(error * error).astype(np.float64) / n
         return values * weight, (error + error) * (scale / real(n))
-    assert job.loss == "cross_entropy"
+    assert job.loss.name == "cross_entropy"
     assert y.ndim == 1
     top = z.max(axis=1)
     powers = exp(z - top[:, None])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cases import BY_NAME, DTYPES, Case, each_case, each_dtype, finish, some_cases
 
-from nnfast import Adam, Dense, Sequential
+from nnfast import Adam, Dense, Sequential, losses
 from nnfast.plan import Job
 
 THREADS = (1, 2, 3, 8)
@@ -185,7 +185,7 @@ def test_predict_row_by_row(fma_machines: list[Any], case: Case, dtype: str) -> 
 
         if expected is None:
             expected = predict(range(700))
-        one = machine.predictor(net.plan, net.theta)
+        one = machine.predictor(net.plan, net.theta, net.buffers)
         for threads in THREADS:
             assert predict(range(700), threads).tobytes() == expected.tobytes()
         for rows in ([3], [699, 3], range(7), range(690, 700), range(20), range(300, 0, -1)):
@@ -222,7 +222,7 @@ def test_subnormals_are_zeros(machine: Any, threads: int, dtype: str) -> None:
             y=np.ones((600, 1), dtype),
             order=np.arange(600),
             batch_size=600,
-            loss="mse",
+            loss=losses.get("mse"),
             outputs=np.ones((600, 1), dtype),
             gradient=np.ones_like(net.theta),
             threads=threads,
@@ -234,7 +234,7 @@ def test_subnormals_are_zeros(machine: Any, threads: int, dtype: str) -> None:
             assert not work.outputs.any()
         assert job.gradient is not None
         assert job.gradient[1] == 0
-        assert not machine.predictor(net.plan, net.theta)(x[0]).any()
+        assert not machine.predictor(net.plan, net.theta, net.buffers)(x[0]).any()
 
 
 @each_case

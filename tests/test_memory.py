@@ -137,7 +137,7 @@ KERNELS = {
             m = 1 + n % 13
             x, y = draw(m, n), draw(m, 1 + n % 9)
             net = nn.Sequential([nn.Dense(n, "relu"), nn.Dense(y.shape[1])], 0, DTYPE).build(n)
-            theta = net._theta = guarded(net.theta, AT_END)
+            theta = net._network.theta = guarded(net.theta, AT_END)
             free = nn.Sequential(net.layers, 0, DTYPE).build(n)
             weight = guarded(np.ones(m, DTYPE), AT_END)
             for batch in (1, 4, m):

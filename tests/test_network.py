@@ -371,7 +371,7 @@ def test_a_loss_that_is_not_finite_restores_the_start_of_the_epoch(
     x, rest = X.copy(), {"loss": "mse", "batch_size": 16, "shuffle": False}
     net = network()
     net.fit(X, Y, optimizer=optimizer, **rest)
-    before, state = net.theta.copy(), copy.deepcopy(net._state.slots)
+    before, state = net.theta.copy(), copy.deepcopy(net._network.state.slots)
     if where == "X":
         x[40, 2] = np.nan
         words = r"epoch 1, step 3 of 4.*theta is as it was.*look for NaN in X"
@@ -396,7 +396,7 @@ def test_a_loss_that_is_not_finite_restores_the_start_of_the_epoch(
     assert (net.theta == before).all()
     assert history.epoch == []
     if state is not None:
-        assert (net._state.slots == state).all()
+        assert (net._network.state.slots == state).all()
         net.fit(X, Y, optimizer=optimizer, **rest)
         assert same(net, trained(y=Y, optimizer=optimizer, **rest))
 

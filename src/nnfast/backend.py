@@ -60,7 +60,7 @@ class Backend(Protocol):
     def run(self, job: Job) -> Run:
         """Return the job, ready to advance."""
 
-    def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]:
+    def predictor(self, plan: Plan, theta: Array, buffers: Array) -> Callable[..., Array]:
         """Return ``one(x, out=None)`` for single samples, on a snapshot of `theta`."""
 
     def permutation(self, order: NDArray[np.int64], seed: int, epoch: int) -> None:
@@ -129,7 +129,7 @@ class NativeBackend:
         run.prepare()
         return run
 
-    def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]:
+    def predictor(self, plan: Plan, theta: Array, buffers: Array) -> Callable[..., Array]:
         """Return ``one(x, out=None)`` for single samples, on a snapshot of `theta`."""
         x = np.zeros((1, plan.n_in), theta.dtype)
         job = Job(plan=plan, theta=theta.copy(), x=x, order=np.zeros(1, np.int64), batch_size=1)
@@ -238,7 +238,7 @@ class NativeBackend:
             job.sample_weight,
             job.order,
             job.batch_size,
-            -1 if job.loss is None else losses.NAMES.index(job.loss),
+            -1 if job.loss is None else losses.NAMES.index(job.loss.name),
             optimizers.NAMES.index(job.optimizer.name) if job.optimizer else -1,
             job.optimizer.constants if job.optimizer else (),
             job.rates if trains else None,
@@ -283,19 +283,22 @@ def _rows(array: Array) -> tuple[int, int]:
 
 def _dense_row(w: Array, activation: str, use_bias: bool, source: int) -> Row:
     n_in, n_out = w.shape
-    attributes = {
+    attributes: dict[str, float | str] = {
         "n_in": n_in,
         "n_out": n_out,
         "activation": activation,
         "use_bias": int(use_bias),
         "trainable": 1,
+        "l1": 0.0,
+        "l2": 0.0,
+        "max_norm": 0.0,
     }
     return Row("dense", attributes, (source,), source + n_in, 0)
 
 
 def _plan_of(w: Array, *rows: Row) -> Plan:
     n_in, n_out = w.shape
-    return Plan((n_in,), (n_out,), rows, (), rows[-1].output + n_out, w.size, 0)
+    return Plan((n_in,), (n_out,), rows, (), rows[-1].output + n_out, w.size)
 
 
 class _Chosen:

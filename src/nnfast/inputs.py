@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnfast import checks, losses
-from nnfast.losses import Loss
+from nnfast.losses import AnyLoss, Loss
 from nnfast.plan import Array, Plan
 
 
@@ -80,7 +80,7 @@ def samples(
     y: Any,
     plan: Plan,
     dtype: np.dtype[Any],
-    loss: str | None,
+    loss: AnyLoss | None,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
 ) -> Samples:

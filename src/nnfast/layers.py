@@ -88,12 +88,15 @@ class Dense(Layer):
         theta = builder.add_parameter("weight", (n_in, n_out), self.kernel_initializer, *fans)
         if self.use_bias:
             builder.add_parameter("bias", (n_out,), self.bias_initializer, *fans)
-        attributes: dict[str, int | str] = {
+        attributes: dict[str, float | str] = {
             "n_in": n_in,
             "n_out": n_out,
             "activation": activations.canonical(self.activation),
             "use_bias": int(self.use_bias),
             "trainable": int(trainable),
+            "l1": 0.0,
+            "l2": 0.0,
+            "max_norm": 0.0,
         }
         builder.add_row("dense", attributes, (n_out,), theta)
 
@@ -135,7 +138,5 @@ LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (Dense, Activatio
 def build_plan(layers: Iterable[Layer], input_shape: int | tuple[int, ...]) -> Plan:
     """Return the plan of `layers` for samples of `input_shape`."""
     builder = PlanBuilder(input_shape)
-    for index, layer in enumerate(layers):
-        builder.layer = index
-        layer.emit(builder)
+    builder.add_layers(layers)
     return builder.finish()

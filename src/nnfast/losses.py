@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,10 @@ class Loss:
         Whether targets are -1 and 1; labels, and targets of 0 and 1, become them.
     lowest, highest : float
         Bounds of y.
+    label_smoothing : float
+        Share of each target that is spread over all classes.
+    function : callable or None
+        ``function(y_pred, y_true) -> (value, dvalue/dy_pred)`` in place of a kernel.
     """
 
     name: str
@@ -37,6 +43,8 @@ class Loss:
     signs: bool = False
     lowest: float = -math.inf
     highest: float = math.inf
+    label_smoothing: float = 0.0
+    function: Callable[[Any, Any], Any] | None = None
 
 
 LOSSES = {
@@ -56,11 +64,37 @@ NAMES = tuple(LOSSES)
 """In the order of csrc/nnfast.h."""
 
 
-def get(loss: str) -> Loss:
-    """Return the loss of this name. ValueError or TypeError for another."""
+AnyLoss = str | Loss | Callable[[Any, Any], Any]
+"""A name, a loss with settings, or ``(y_pred, y_true) -> (value, dvalue/dy_pred)``."""
+
+
+def CrossEntropy(label_smoothing: float = 0.0) -> Loss:
+    """Return "cross_entropy" with smoothed labels (arXiv 1512.00567, section 7).
+
+    Of each target the share `label_smoothing` is spread evenly over all classes.
+    """
+    return _smoothed("cross_entropy", label_smoothing)
+
+
+def BinaryCrossEntropy(label_smoothing: float = 0.0) -> Loss:
+    """Return "binary_cross_entropy" with targets moved towards 1/2 by the share."""
+    return _smoothed("binary_cross_entropy", label_smoothing)
+
+
+def get(loss: AnyLoss) -> Loss:
+    """Return the loss for a name, a loss or a function. ValueError or TypeError otherwise."""
+    if isinstance(loss, Loss):
+        return loss
+    if callable(loss) and not isinstance(loss, type):
+        return Loss(getattr(loss, "__name__", "loss"), function=loss)
     if not isinstance(loss, str) or loss not in LOSSES:
         raise checks.unknown("loss", loss, NAMES)
     return LOSSES[loss]
+
+
+def _smoothed(name: str, share: float) -> Loss:
+    checks.number("label_smoothing", share, "a number in [0, 1]", lambda v: 0 <= v <= 1)
+    return dataclasses.replace(LOSSES[name], label_smoothing=float(share))
 
 
 def infer(y: NDArray[Any], n_out: int) -> Loss:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,21 @@ from nnfast import checks, initializers
 from nnfast.initializers import Initializer
 
 if TYPE_CHECKING:
+    from nnfast.losses import Loss
     from nnfast.optimizers import Optimizer
 
 Array = NDArray[Any]
 
 OPS: dict[str, tuple[str, ...]] = {
-    "dense": ("n_in", "n_out", "activation", "use_bias", "trainable"),
+    "dense": ("n_in", "n_out", "activation", "use_bias", "trainable", "l1", "l2", "max_norm"),
     "activation": ("n", "activation"),
+    "rescaling": ("n", "scale", "offset"),
+    "dropout": ("n", "rate", "stream"),
+    "gaussian_noise": ("n", "stddev", "stream"),
+    "batch_norm": ("n", "momentum", "epsilon", "trainable"),
+    "layer_norm": ("n", "epsilon", "trainable"),
+    "add": ("n",),
+    "custom": ("n_in", "n_out", "function", "n_parameters", "trainable"),
 }
 """Each op with its attributes, in the order of csrc/nnfast.h."""
 
@@ -42,11 +50,12 @@ class Row:
         Offset of the output in the same vector.
     theta, buffer : int
         Offset of the row's slice of theta or of the buffers, -1 for none. A dense row has its
-        weight (n_in, n_out) in C order, then its bias (n_out).
+        weight (n_in, n_out) in C order, then its bias (n_out); a normalising row has gamma (n),
+        then beta (n), and batch_norm the running mean (n), then variance (n), in the buffers.
     """
 
     op: str
-    attributes: Mapping[str, int | str]
+    attributes: Mapping[str, float | str]
     inputs: tuple[int, ...]
     output: int
     theta: int = -1
@@ -72,6 +81,32 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Buffer:
+    """A named slice of the buffers, which training keeps but does not optimise."""
+
+    name: str
+    offset: int
+    shape: tuple[int, ...]
+    start: float
+
+    @property
+    def slice(self) -> slice:
+        """Where it lies in the buffers."""
+        return slice(self.offset, self.offset + math.prod(self.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """The Python side of a custom row; `nnfast.layers.Custom` says what they take and return."""
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    parameter_shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A network: its rows, its parameters and its sizes (shapes are those of one sample)."""
 
@@ -81,7 +116,13 @@ class Plan:
     parameters: tuple[Parameter, ...]
     n_activations: int
     n_theta: int
-    n_buffers: int
+    buffers: tuple[Buffer, ...] = ()
+    functions: tuple[Functions, ...] = ()
+
+    @property
+    def n_buffers(self) -> int:
+        """Numbers in the buffers."""
+        return sum(math.prod(buffer.shape) for buffer in self.buffers)
 
     @property
     def n_in(self) -> int:
@@ -130,8 +171,14 @@ class Job:
         int64 class labels (n,), C-contiguous (cross_entropy), or real targets (n, n_out).
     sample_weight : ndarray or None, shape (n,)
         Of theta's dtype, C-contiguous.
-    loss : str or None
-        A name of `nnfast.losses.NAMES`, of outputs from before its link; None: predict.
+    buffers : ndarray, shape (n_buffers,)
+        Of theta's dtype; updated in place by training steps.
+    training : bool
+        Whether noise is made and batch_norm normalises by the minibatch.
+    seed, first_step : int
+        Key of the noise, with the number of the job's first step.
+    loss : Loss or None
+        Of outputs from before its link; None: predict.
     optimizer, state, rates
         The rule; its slots (n_slots, n_theta), updated in place; the numbers of each step
         (n_steps, 3) float64, see `nnfast.optimizers`. None: no update.
@@ -154,7 +201,11 @@ class Job:
     batch_size: int
     y: Array | None = None
     sample_weight: Array | None = None
-    loss: str | None = None
+    buffers: Array | None = None
+    training: bool = False
+    seed: int = 0
+    first_step: int = 0
+    loss: Loss | None = None
     optimizer: Optimizer | None = None
     state: Array | None = None
     rates: NDArray[np.float64] | None = None
@@ -165,6 +216,13 @@ class Job:
     serial_below: float = 0.5e6
 
 
+class Emitter(Protocol):
+    """What a plan is built of: `nnfast.layers.Layer`."""
+
+    def emit(self, builder: PlanBuilder) -> None:
+        """Add rows and parameters."""
+
+
 class PlanBuilder:
     """Collects rows and parameters while the layers of a network pass by.
 
@@ -172,8 +230,10 @@ class PlanBuilder:
     ----------
     shape : tuple of int
         Shape of the current output, which the next row reads.
-    layer : int
-        Index of the layer being added; prefix of its parameters' names.
+    offset : int
+        Where the current output lies.
+    layer : str
+        Name of the layer being added, "2" or "2.0" of one inside another; its parameters' prefix.
     """
 
     def __init__(self, input_shape: int | tuple[int, ...]) -> None:
@@ -185,21 +245,55 @@ class PlanBuilder:
                 "out, so features (n,) of one number each are X[:, None] of input shape (1,)"
             )
         self.shape = self.input_shape
-        self.layer = 0
-        self._offset = 0
+        self.layer = ""
+        self.offset = 0
         self._n_activations = math.prod(self.shape)
         self._n_theta = 0
+        self._n_buffers = 0
         self._rows: list[Row] = []
         self._parameters: list[Parameter] = []
+        self._buffers: list[Buffer] = []
+        self._functions: list[Functions] = []
 
     def add_row(
-        self, op: str, attributes: Mapping[str, int | str], shape: tuple[int, ...], theta: int = -1
+        self,
+        op: str,
+        attributes: Mapping[str, float | str],
+        shape: tuple[int, ...],
+        theta: int = -1,
+        buffer: int = -1,
+        also: tuple[int, ...] = (),
     ) -> None:
-        """Add a row that reads the current output and makes one of `shape`."""
-        self._rows.append(Row(op, attributes, (self._offset,), self._n_activations, theta))
-        self._offset = self._n_activations
+        """Add a row that reads the current output, those at `also`, and makes one of `shape`."""
+        inputs = (self.offset, *also)
+        self._rows.append(Row(op, attributes, inputs, self._n_activations, theta, buffer))
+        self.offset = self._n_activations
         self._n_activations += math.prod(shape)
         self.shape = shape
+
+    def add_layers(self, layers: Iterable[Emitter]) -> None:
+        """Add layers one after the other, named by their places in the layer being added."""
+        prefix = self.layer
+        for index, layer in enumerate(layers):
+            self.layer = f"{prefix}.{index}" if prefix else str(index)
+            layer.emit(self)
+        self.layer = prefix
+
+    def add_buffer(self, name: str, shape: tuple[int, ...], start: float) -> int:
+        """Add a buffer of numbers `start` and return its offset."""
+        offset = self._n_buffers
+        self._buffers.append(Buffer(f"{self.layer}.{name}", offset, shape, start))
+        self._n_buffers += math.prod(shape)
+        return offset
+
+    def add_functions(self, functions: Functions) -> int:
+        """Add the Python side of a custom row and return its place."""
+        self._functions.append(functions)
+        return len(self._functions) - 1
+
+    def next_stream(self) -> int:
+        """Return a number that no other row's noise has."""
+        return sum("stream" in OPS[row.op] for row in self._rows)
 
     def add_parameter(
         self,
@@ -230,8 +324,14 @@ class PlanBuilder:
             tuple(self._parameters),
             self._n_activations,
             self._n_theta,
-            0,
+            tuple(self._buffers),
+            tuple(self._functions),
         )
+
+
+def buffer_views(plan: Plan, buffers: Array) -> dict[str, Array]:
+    """Return the buffers by name, each a view into `buffers`."""
+    return {b.name: buffers[b.slice].reshape(b.shape) for b in plan.buffers}
 
 
 def initial_theta(plan: Plan, seed: int, dtype: np.dtype[Any]) -> Array:
@@ -244,6 +344,14 @@ def initial_theta(plan: Plan, seed: int, dtype: np.dtype[Any]) -> Array:
             raise ValueError(f"parameter {p.name}: {error}") from None
         theta[p.slice] = values.ravel()
     return theta
+
+
+def initial_buffers(plan: Plan, dtype: np.dtype[Any]) -> Array:
+    """Return the buffers at first, shape (n_buffers,)."""
+    buffers = np.empty(plan.n_buffers, dtype)
+    for buffer in plan.buffers:
+        buffers[buffer.slice] = buffer.start
+    return buffers
 
 
 def parameter_views(plan: Plan, theta: Array) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,10 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from nnfast import backend, inputs, rng, training
+from nnfast import backend, inputs, rng
+from nnfast import training as training_
 from nnfast.callbacks import Callback, History
 from nnfast.layers import LAYERS, Layer, build_plan
-from nnfast.plan import Array, Plan, PlanBuilder, initial_theta, parameter_views
+from nnfast.losses import AnyLoss
+from nnfast.plan import (
+    Array,
+    Plan,
+    PlanBuilder,
+    initial_buffers,
+    initial_theta,
+    parameter_views,
+)
 
 _METADATA = "nnfast"
 
@@ -59,19 +69,17 @@ class Sequential:
         self.layers = _checked_layers(layers)
         self.seed = rng.checked_seed(seed)
         self.dtype = _checked_dtype(dtype)
-        self._plan: Plan | None = None
-        self._theta = np.empty(0, self.dtype)
-        self._state = training.State()
+        self._network: training_.Network | None = None
 
     @property
     def plan(self) -> Plan:
         """The table that backends run. ValueError before `build`."""
-        return self._built()[0]
+        return self._built().plan
 
     @property
     def theta(self) -> Array:
         """All parameters, shape (n_theta,); assigning copies into it. ValueError before `build`."""
-        return self._built()[1]
+        return self._built().theta
 
     @theta.setter
     def theta(self, values: Any) -> None:
@@ -81,7 +89,12 @@ class Sequential:
                 f"theta: expected shape ({self.plan.n_theta},), got {array.shape}; "
                 "parameters() names its parts"
             )
-        self._theta[:] = array
+        self._trainable().theta[:] = array
+
+    @property
+    def buffers(self) -> Array:
+        """What is kept but not optimised, shape (n_buffers,): BatchNorm's running statistics."""
+        return self._built().buffers
 
     def build(self, input_shape: int | tuple[int, ...]) -> Sequential:
         """Make the plan, draw the initial weights, return self; again draws the same anew.
@@ -97,16 +110,16 @@ class Sequential:
             A shape that the layers cannot take.
         """
         built = build_plan(self.layers, input_shape)
-        self._theta = initial_theta(built, self.seed, self.dtype)
-        self._plan = built
-        self._state = training.State()
+        theta = initial_theta(built, self.seed, self.dtype)
+        buffers = initial_buffers(built, self.dtype)
+        self._network = training_.Network(built, theta, buffers, self.seed)
         return self
 
     def fit(
         self,
         X: Any,
         y: Any,
-        loss: str | None = None,
+        loss: AnyLoss | None = None,
         optimizer: Any = None,
         epochs: int = 1,
         batch_size: int = 32,
@@ -178,18 +191,15 @@ class Sequential:
             as they were at the start of that epoch.
         """
         X = inputs.features(X)
-        if self._plan is None:
+        if self._network is None:
             self.build(X.shape[1:])
-        callbacks = training.checked_callbacks(callbacks)
+        callbacks = training_.checked_callbacks(callbacks)
         for callback in callbacks:
             callback.model = self
-        return training.fit(
-            self.plan,
+        return training_.fit(
             self._trainable(),
-            self._state,
             X,
             y,
-            seed=self.seed,
             loss=loss,
             optimizer=optimizer,
             epochs=epochs,
@@ -210,19 +220,17 @@ class Sequential:
         self,
         X: Any,
         y: Any,
-        loss: str | None = None,
+        loss: AnyLoss | None = None,
         optimizer: Any = None,
         sample_weight: Any = None,
         threads: int | None = None,
     ) -> float:
         """Make one step with all rows of X and return the loss before it; see `fit`."""
         X = inputs.features(X)
-        if self._plan is None:
+        if self._network is None:
             self.build(X.shape[1:])
-        return training.train_on_batch(
-            self.plan,
+        return training_.train_on_batch(
             self._trainable(),
-            self._state,
             X,
             y,
             loss=loss,
@@ -235,15 +243,14 @@ class Sequential:
         self,
         X: Any,
         y: Any,
-        loss: str | None = None,
+        loss: AnyLoss | None = None,
         metrics: str | Sequence[str] = (),
         sample_weight: Any = None,
         threads: int | None = None,
     ) -> dict[str, float]:
         """Return "loss" and the metrics, means over the rows; arguments as in `fit`."""
-        return training.evaluate(
-            self.plan,
-            self.theta,
+        return training_.evaluate(
+            self._built(),
             X,
             y,
             loss=loss,
@@ -254,49 +261,57 @@ class Sequential:
 
     def predict(self, X: Any, threads: int | None = None) -> Array:
         """Return the outputs, shape (n, *output_shape), each a function of its row alone."""
-        return training.predict(self.plan, self.theta, X, threads)
+        return training_.predict(self._built(), X, threads)
 
     def loss_and_grad(
         self,
         X: Any,
         y: Any,
-        loss: str | None = None,
+        loss: AnyLoss | None = None,
         sample_weight: Any = None,
+        training: bool = False,
         threads: int | None = None,
     ) -> tuple[float, Array]:
-        """Return J(theta) over all rows and its gradient, shape (n_theta,), of theta's dtype."""
+        """Return J(theta) over all rows and its gradient, shape (n_theta,), of theta's dtype.
+
+        J is the loss that `evaluate` returns; with `training` that of a step of `fit`:
+        Dropout drops, and BatchNorm normalises by these rows.
+        """
         data = inputs.samples(X, y, self.plan, self.dtype, loss, sample_weight)
-        return training.loss_and_grad(self.plan, self.theta, data, threads)
+        return training_.loss_and_grad(self._built(), data, training, threads)
 
     def objective(
-        self, X: Any, y: Any, loss: str | None = None
+        self, X: Any, y: Any, loss: AnyLoss | None = None
     ) -> Callable[[Any], tuple[float, Array]]:
         """Return ``f(theta) -> (J, gradient)``, computed in float64 whatever the dtype.
 
         For ``scipy.optimize.minimize(f, net.theta, jac=True)``; f leaves the network alone, so
         assign the result: ``net.theta = result.x``.
         """
-        built, double = self.plan, np.dtype(np.float64)
-        data = inputs.samples(X, y, built, double, loss)
+        built, double = self._built(), np.dtype(np.float64)
+        data = inputs.samples(X, y, built.plan, double, loss)
+        network = dataclasses.replace(built, buffers=built.buffers.astype(double))
 
         def f(theta: Any) -> tuple[float, Array]:
             values = np.ascontiguousarray(inputs.real_array(theta, "theta"), double)
-            if values.shape != (built.n_theta,):
+            if values.shape != built.theta.shape:
                 raise ValueError(
-                    f"theta: expected shape ({built.n_theta},), got {values.shape}; "
+                    f"theta: expected shape {built.theta.shape}, got {values.shape}; "
                     "start from net.theta"
                 )
-            return training.loss_and_grad(built, values, data)
+            return training_.loss_and_grad(dataclasses.replace(network, theta=values), data)
 
         return f
 
     def parameters(self) -> dict[str, Array]:
         """Return each parameter by name, such as "0.weight", as a view into theta."""
-        return parameter_views(*self._built())
+        network = self._built()
+        return parameter_views(network.plan, network.theta)
 
     def predictor(self) -> Any:
         """Return ``one(x, out=None)`` for single rows at the lowest latency: theta as it is now."""
-        return backend.current().predictor(self.plan, self.theta)
+        network = self._built()
+        return backend.current().predictor(network.plan, network.theta, network.buffers)
 
     def summary(self) -> None:
         """Print the layers, their output shapes and their numbers of parameters."""
@@ -345,32 +360,34 @@ class Sequential:
 
     def _table(self) -> list[tuple[str, str, str]]:
         rows = [("layer", "output shape", "parameters")]
-        if self._plan is None:
+        if self._network is None:
             return rows + [(repr(layer), "not built", "") for layer in self.layers]
-        builder = PlanBuilder(self._plan.input_shape)
+        plan = self.plan
+        builder = PlanBuilder(plan.input_shape)
         for index, layer in enumerate(self.layers):
-            builder.layer = index
+            builder.layer = str(index)
             layer.emit(builder)
             prefix = f"{index}."
-            own = (p for p in self._plan.parameters if p.name.startswith(prefix))
+            own = (p for p in plan.parameters if p.name.startswith(prefix))
             rows.append(
                 (repr(layer), str(builder.shape), f"{sum(math.prod(p.shape) for p in own):,}")
             )
-        return [*rows, ("total", "", f"{self._plan.n_theta:,}")]
+        return [*rows, ("total", "", f"{plan.n_theta:,}")]
 
-    def _built(self) -> tuple[Plan, Array]:
-        if self._plan is None:
+    def _built(self) -> training_.Network:
+        if self._network is None:
             raise ValueError(
                 "network: expected a built one, got one that knows no input shape; "
                 "call build(input_shape) or fit(X, y) first"
             )
-        return self._plan, self._theta
+        return self._network
 
-    def _trainable(self) -> Array:
-        """Theta, in memory of our own if it came as a read-only map."""
-        if not self._theta.flags.writeable:
-            self._theta = self._theta.copy()
-        return self._theta
+    def _trainable(self) -> training_.Network:
+        """The network, theta in memory of our own if it came as a read-only map."""
+        network = self._built()
+        if not network.theta.flags.writeable:
+            network.theta = network.theta.copy()
+        return network
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:

@@ -13,7 +13,7 @@ from nnfast import activations, backend, checks, inputs, optimizers
 from nnfast import metrics as metrics_
 from nnfast.callbacks import Callback, History, ProgressBar, wants_progress
 from nnfast.inputs import Samples
-from nnfast.losses import Loss
+from nnfast.losses import AnyLoss, Loss
 from nnfast.metrics import Metric
 from nnfast.optimizers import Optimizer
 from nnfast.plan import Array, Job, Plan
@@ -34,12 +34,21 @@ class NonFiniteLossWarning(RuntimeWarning):
 
 @dataclass(slots=True)
 class State:
-    """What training leaves with a network: the optimizer's state and the counts of its work."""
+    """What training leaves with a network: the optimizer's state and the counts of its work.
+
+    Attributes
+    ----------
+    step : int
+        Steps of this optimizer, which its schedule and corrections count.
+    epoch, noise : int
+        Epochs and steps of all optimizers: keys of the shuffles and of the noise.
+    """
 
     optimizer: Optimizer | None = None
     slots: Array | None = None
     step: int = 0
     epoch: int = 0
+    noise: int = 0
 
     def prepare(self, optimizer: Optimizer, theta: Array) -> Array:
         """Return the slots (n_slots, n_theta): as they are for equal settings, else new."""
@@ -51,15 +60,23 @@ class State:
         return self.slots
 
 
+@dataclass(slots=True)
+class Network:
+    """A plan with its numbers: what training works on, whatever kind of network it belongs to."""
+
+    plan: Plan
+    theta: Array
+    buffers: Array
+    seed: int = 0
+    state: State = field(default_factory=State)
+
+
 def fit(
-    plan: Plan,
-    theta: Array,
-    state: State,
+    network: Network,
     X: Any,
     y: Any,
     *,
-    seed: int,
-    loss: str | None = None,
+    loss: AnyLoss | None = None,
     optimizer: Any = None,
     epochs: int = 1,
     batch_size: int = 32,
@@ -74,12 +91,13 @@ def fit(
     verbose: object = "auto",
     threads: int | None = None,
 ) -> History:
-    """Train `theta` in place and return the history; the arguments are those of Sequential.fit."""
+    """Train the network and return the history; the arguments are those of Sequential.fit."""
+    plan, theta, state = network.plan, network.theta, network.state
     epochs = checks.integer("epochs", epochs, 1)
     initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
     batch_size = checks.integer("batch_size", batch_size, 1)
     data = inputs.samples(X, y, plan, theta.dtype, loss, sample_weight, class_weight)
-    data, validation = _validation(data, plan, theta, validation_data, validation_split)
+    data, validation = _validation(data, network, validation_data, validation_split)
     rule = optimizers.get(optimizer)
     watched = metrics_.get(metrics, data.loss)
     _refuse_untrainable(plan)
@@ -88,10 +106,9 @@ def fit(
     if wants_progress(verbose):
         listeners.append(ProgressBar())
 
-    job = _job(plan, theta, data, threads, batch_size=batch_size, optimizer=rule)
-    job = replace(job, state=state.prepare(rule, theta))
+    job = _training_job(network, data, rule, batch_size, threads)
     steps = -(-len(data) // batch_size)
-    saved = _Snapshot(theta, state)
+    saved = _Snapshot(network)
     state.epoch = initial_epoch or state.epoch
     for listener in listeners:
         listener.params = {"epochs": epochs, "initial_epoch": initial_epoch, "steps": steps}
@@ -109,13 +126,14 @@ def fit(
                 listener.on_epoch_begin(epoch)
             saved.take()
             if shuffle:
-                backend.current().permutation(job.order, seed, state.epoch)
-            job = replace(job, rates=rule.rates(state.step, steps))
+                backend.current().permutation(job.order, network.seed, state.epoch)
+            job = replace(job, rates=rule.rates(state.step, steps), first_step=state.noise)
             total = _Totals()
             try:
                 _drive(job, data.loss, watched, total, on_slice)
             finally:
                 state.step += total.steps
+                state.noise += total.steps
             if not total.finite or not np.isfinite(theta).all():
                 step = min(total.steps + 1, steps)
                 saved.restore()
@@ -126,7 +144,7 @@ def fit(
             if validation is not None:
                 logs |= {
                     f"val_{name}": value
-                    for name, value in _evaluate(plan, theta, validation, watched, threads).items()
+                    for name, value in _evaluate(network, validation, watched, threads).items()
                 }
             for listener in listeners:
                 listener.on_epoch_end(epoch, logs)
@@ -151,59 +169,60 @@ def checked_callbacks(callbacks: Callback | Sequence[Callback]) -> list[Callback
 
 
 def train_on_batch(
-    plan: Plan,
-    theta: Array,
-    state: State,
+    network: Network,
     X: Any,
     y: Any,
     *,
-    loss: str | None = None,
+    loss: AnyLoss | None = None,
     optimizer: Any = None,
     sample_weight: Any = None,
     threads: int | None = None,
 ) -> float:
     """Make one step with all of X and return the loss before it."""
-    data = inputs.samples(X, y, plan, theta.dtype, loss, sample_weight)
+    plan, state = network.plan, network.state
+    data = inputs.samples(X, y, plan, network.theta.dtype, loss, sample_weight)
     rule = optimizers.get(optimizer)
     _refuse_untrainable(plan)
-    job = _job(plan, theta, data, threads, batch_size=len(data), optimizer=rule)
-    job = replace(job, state=state.prepare(rule, theta), rates=rule.rates(state.step, 1))
+    job = _training_job(network, data, rule, len(data), threads)
+    job = replace(job, rates=rule.rates(state.step, 1))
     total = _Totals()
     try:
         _drive(job, data.loss, {}, total)
     finally:
         state.step += total.steps
+        state.noise += total.steps
     if not total.finite:
         _warn_not_finite(f"step {state.step + 1}", rule, stacklevel=4)
     return total.means()["loss"]
 
 
 def evaluate(
-    plan: Plan,
-    theta: Array,
+    network: Network,
     X: Any,
     y: Any,
     *,
-    loss: str | None = None,
+    loss: AnyLoss | None = None,
     metrics: str | Sequence[str] = (),
     sample_weight: Any = None,
     threads: int | None = None,
 ) -> dict[str, float]:
     """Return the loss and the metrics by name."""
-    data = inputs.samples(X, y, plan, theta.dtype, loss, sample_weight)
-    return _evaluate(plan, theta, data, metrics_.get(metrics, data.loss), threads)
+    data = inputs.samples(X, y, network.plan, network.theta.dtype, loss, sample_weight)
+    return _evaluate(network, data, metrics_.get(metrics, data.loss), threads)
 
 
-def predict(plan: Plan, theta: Array, X: Any, threads: int | None = None) -> Array:
+def predict(network: Network, X: Any, threads: int | None = None) -> Array:
     """Return the outputs, shape (n, *output_shape)."""
+    plan, theta = network.plan, network.theta
     x = inputs.matrix(X, plan, theta.dtype)
     outputs = np.empty((len(x), plan.n_out), theta.dtype)
     job = Job(
         plan=plan,
         theta=theta,
+        buffers=network.buffers,
         x=x,
         order=np.arange(len(x), dtype=np.int64),
-        batch_size=len(x),
+        batch_size=ROWS_OF_OUTPUTS,
         outputs=outputs,
         threads=backend.resolve_threads(threads),
     )
@@ -214,12 +233,13 @@ def predict(plan: Plan, theta: Array, X: Any, threads: int | None = None) -> Arr
 
 
 def loss_and_grad(
-    plan: Plan, theta: Array, data: Samples, threads: int | None = None
+    network: Network, data: Samples, training: bool = False, threads: int | None = None
 ) -> tuple[float, Array]:
     """Return J and its gradient, shape (n_theta,), over all of `data`; NaN where J is."""
-    _refuse_untrainable(plan)
-    gradient = np.empty_like(theta)
-    job = _job(plan, theta, data, threads, batch_size=len(data), gradient=gradient)
+    _refuse_untrainable(network.plan)
+    gradient = np.empty_like(network.theta)
+    job = _job(network, data, threads, batch_size=len(data), gradient=gradient)
+    job = replace(job, training=training, first_step=network.state.noise)
     total = _Totals()
     _drive(job, data.loss, {}, total)
     if not total.finite:
@@ -249,13 +269,15 @@ class _Totals:
 
 
 class _Snapshot:
-    """Theta and the optimizer's state as they were at the start of an epoch."""
+    """A network's numbers as they were at the start of an epoch."""
 
-    def __init__(self, theta: Array, state: State) -> None:
-        self._live = [theta] if state.slots is None else [theta, state.slots]
+    def __init__(self, network: Network) -> None:
+        self._state = network.state
+        self._live = [network.theta, network.buffers]
+        if self._state.slots is not None:
+            self._live.append(self._state.slots)
         self._kept = [np.empty_like(array) for array in self._live]
-        self._state = state
-        self._step = state.step
+        self._step = self._state.step
 
     def take(self) -> None:
         self._step = self._state.step
@@ -268,15 +290,32 @@ class _Snapshot:
             live[...] = kept
 
 
-def _job(plan: Plan, theta: Array, data: Samples, threads: int | None, **more: Any) -> Job:
+def _training_job(
+    network: Network, data: Samples, rule: Optimizer, batch_size: int, threads: int | None
+) -> Job:
+    return _job(
+        network,
+        data,
+        threads,
+        batch_size=batch_size,
+        optimizer=rule,
+        state=network.state.prepare(rule, network.theta),
+        training=True,
+        first_step=network.state.noise,
+    )
+
+
+def _job(network: Network, data: Samples, threads: int | None, **more: Any) -> Job:
     return Job(
-        plan=plan.without_link(data.loss.link),
-        theta=theta,
+        plan=network.plan.without_link(data.loss.link),
+        theta=network.theta,
+        buffers=network.buffers,
+        seed=network.seed,
         x=data.x,
         order=np.arange(len(data), dtype=np.int64),
         y=data.y,
         sample_weight=data.weight,
-        loss=data.loss.name,
+        loss=data.loss,
         threads=backend.resolve_threads(threads),
         **more,
     )
@@ -321,20 +360,19 @@ def _drive(
 
 
 def _evaluate(
-    plan: Plan,
-    theta: Array,
+    network: Network,
     data: Samples,
     watched: Mapping[str, Metric],
     threads: int | None,
 ) -> dict[str, float]:
     total = _Totals()
-    job = _job(plan, theta, data, threads, batch_size=ROWS_OF_OUTPUTS)
+    job = _job(network, data, threads, batch_size=ROWS_OF_OUTPUTS)
     _drive(job, data.loss, watched, total)
     return total.means()
 
 
 def _validation(
-    data: Samples, plan: Plan, theta: Array, given: Sequence[Any] | None, fraction: float
+    data: Samples, network: Network, given: Sequence[Any] | None, fraction: float
 ) -> tuple[Samples, Samples | None]:
     checks.number("validation_split", fraction, "a number in [0, 1)", lambda v: 0 <= v < 1)
     if given is None:
@@ -349,8 +387,8 @@ def _validation(
             f"{type(given).__name__}; pass a tuple of two or three arrays"
         )
     weight = given[2] if len(given) == 3 else None
-    checked = inputs.samples(given[0], given[1], plan, theta.dtype, data.loss.name, weight)
-    return data, checked
+    dtype = network.theta.dtype
+    return data, inputs.samples(given[0], given[1], network.plan, dtype, data.loss, weight)
 
 
 def _refuse_untrainable(plan: Plan) -> None:

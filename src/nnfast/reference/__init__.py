@@ -25,7 +25,7 @@ class ReferenceBackend:
         """Return the job, ready to advance."""
         return ReferenceRun(job)
 
-    def predictor(self, plan: Plan, theta: Array) -> Callable[..., Array]:
+    def predictor(self, plan: Plan, theta: Array, buffers: Array) -> Callable[..., Array]:
         """Return ``one(x, out=None)`` for single samples, on a copy of `theta`."""
         theta = theta.copy()
 

@@ -80,7 +80,7 @@ class ReferenceRun:
         if job.outputs is not None:
             job.outputs[positions] = output
         if job.loss is not None and job.y is not None:
-            values, d_output = row_losses(job.loss, output, job.y[rows])
+            values, d_output = row_losses(job.loss.name, output, job.y[rows])
             if job.sample_weight is not None:
                 weight = job.sample_weight[rows].astype(np.float64)
                 values, d_output = values * weight, d_output * weight[:, None]
