@@ -14,12 +14,15 @@ enum { CHUNK = 48 * 64 * 3 }; /* weights a unit of work: half an L1, in whole ve
 
 nn_rows FN(input_rows)(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
 {
-    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset, NULL};
-    const layer *from = p->layers + l->input;
+    if (l->in[0].from < 0) return (nn_rows){NULL, w->x + first, offset, NULL};
+    const layer *from = p->layers + l->in[0].from;
     return (nn_rows){w->values + from->y + first * from->row, NULL, offset, NULL};
 }
 
-static int64_t input_row(const program *p, const layer *l) { return l->input < 0 ? 0 : p->layers[l->input].row; }
+static int64_t input_row(const program *p, const layer *l)
+{
+    return l->in[0].from < 0 ? 0 : p->layers[l->in[0].from].row;
+}
 
 /* (n_in, n_out) weights, and the bias if there is one, to their panels, or back */
 static void copy_parameters(const layer *l, int widest, real *weights, real *bias, real *packed, bool unpack)
@@ -38,8 +41,8 @@ static void copy_parameters(const layer *l, int widest, real *weights, real *bia
     }
 }
 
-/* The layer's slice of a vector laid out as theta. The bias lies behind the weights, unless the call has it apart. */
-static void copy_slice(const program *p, const layer *l, void *plain, real *packed, bool unpack)
+/* The bias lies behind the weights, unless the call has it apart. */
+void FN(dense_copy)(const program *p, const layer *l, void *plain, real *packed, bool unpack)
 {
     real *weights = (real *)plain + l->theta;
     real *bias = l->use_bias && !p->call->bias ? weights + (int64_t)l->n_in * l->n_out : NULL;
@@ -49,26 +52,12 @@ static void copy_slice(const program *p, const layer *l, void *plain, real *pack
         copy_parameters(l, p->widest, weights, bias, packed, unpack);
 }
 
-void FN(dense_pack)(const program *p, const layer *l)
+void FN(dense_ready)(const program *p, const layer *l)
 {
-    const nn_call *c = p->call;
-    copy_slice(p, l, c->theta, p->theta, false);
-    if (c->bias) memcpy(p->theta + l->bias, c->bias, l->n_out * sizeof(real));
-    for (int i = 0; i < p->slots; i++)
-        copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, false);
-    if (l->need_dx && !l->narrow)
+    if (p->call->bias) memcpy(p->theta + l->bias, p->call->bias, l->n_out * sizeof(real));
+    if (l->in[0].need_dx && !l->narrow)
         for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q))
             FN(dense_transpose)(p, l, q, 0, l->n_in);
-}
-
-void FN(dense_unpack)(const program *p, const layer *l)
-{
-    const nn_call *c = p->call;
-    if (c->gradient) copy_slice(p, l, c->gradient, p->gradient, true);
-    if (c->optimizer == NN_NO_OPTIMIZER || !l->trainable) return;
-    copy_slice(p, l, c->theta, p->theta, true);
-    for (int i = 0; i < p->slots; i++)
-        copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, true);
 }
 
 /* Rows [first, end) of panel q of W, first a multiple of LANES, into the panels of W^T. */
@@ -121,7 +110,8 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
         FN(narrow_backward)(p, l, w, s);
         return;
     }
-    const layer *to = p->layers + l->input;
+    const edge *e = l->in;
+    const layer *to = p->layers + e->from;
     const int rows = s.end - s.first;
     int turn = 0;
     for (panel q = transposed_panels(l->n_in, p->widest); q.width; q = next_panel(q)) {
@@ -134,22 +124,22 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
                                .x_row = l->row,
                                .segs = 1,
                                .seg = at_most(BLOCK, l->n_out - n),
-                               .end = n || l->add_dx ? END_ADD : END_STORE};
+                               .end = n || e->add_dx ? END_ADD : END_STORE};
             const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n, NULL};
             FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
         }
-        FN(gate)(l->gate, rows, width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
+        FN(gate)(e->gate, rows, width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
     }
 }
 
 /* Of the rows of a panel with its bias, from the thread's share of all of the step's columns: first to end, in whole
  * vectors so that W^T can follow. Row 0 takes the bias along. */
-share FN(rows_of_panel)(const program *p, pass *s, int rows, int width)
+share FN(rows_of_panel)(pass *s, int rows, int width)
 {
     int64_t cut[2] = {0, rows};
     if (s->parts > 1)
         for (int i = 0; i < 2; i++) {
-            const int64_t row = (p->step_cost * (s->part + i) / s->parts - s->done) / width;
+            const int64_t row = (s->cost * (s->part + i) / s->parts - s->done) / width;
             cut[i] = row <= 0 ? 0 : row >= rows ? rows : at_most(round_up(row, 16), rows);
         }
     s->done += (int64_t)rows * width;
@@ -184,7 +174,8 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
     const int64_t bias = l->use_bias && first == 0 ? l->bias + q.column : -1;
     const bool last = s->last && s->rate;
     const int end_of_sum = FN(end_of_sum)(p, l, s);
-    if (s->from) {
+    if (s->complete) {
+    } else if (s->from) {
         const worker *w = s->from;
         const nn_tile t = {.y_row = width,
                            .x_k = input_row(p, l),
@@ -202,12 +193,13 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
         FN(add_partials)(p, s, offset, (int64_t)height * width);
         if (bias >= 0) FN(add_partials)(p, s, bias, width);
     }
+    if (s->last && !s->complete) FN(add_penalty)(p, l, offset, (int64_t)height * width);
     if (!last) return;
     if (end_of_sum < END_UPDATE) {
-        FN(update)(p, s->rate, offset, (int64_t)height * width);
-        if (bias >= 0) FN(update)(p, s->rate, bias, width);
+        FN(update)(p, s, offset, (int64_t)height * width);
+        if (bias >= 0) FN(update)(p, s, bias, width);
     }
-    if (l->need_dx) FN(dense_transpose)(p, l, q, first, end);
+    if (l->in[0].need_dx) FN(dense_transpose)(p, l, q, first, end);
 }
 
 void FN(dense_update)(const program *p, const layer *l, pass *s)
@@ -218,7 +210,7 @@ void FN(dense_update)(const program *p, const layer *l, pass *s)
     }
     for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
         const int chunk = CHUNK / q.width;
-        const share mine = FN(rows_of_panel)(p, s, l->n_in, q.width);
+        const share mine = FN(rows_of_panel)(s, l->n_in, q.width);
         for (int k = mine.first; k < mine.end; k += chunk)
             update_unit(p, l, s, q, k, (int)at_most(k + chunk, mine.end));
     }

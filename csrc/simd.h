@@ -151,6 +151,22 @@ INLINE void store_first(real *p, vec v, int n)
 }
 #endif
 
+/* Words of 32 bits, each in 64; of a product's factors the upper halves do not count. */
+typedef uint64_t words __attribute__((vector_size(VECTOR_BYTES)));
+INLINE words words_of(uint32_t w) { return (uint64_t)w + (words){0}; }
+INLINE words multiply_words(words a, words b)
+{
+#if defined(AVX512_VECTORS)
+    return (words)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (words)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(X86)
+    return (words)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+    return (words)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
+#endif
+}
+
 /* Lane i of a with lane i^distance: one shuffle, its indices spelt out for each vector length. */
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)

@@ -128,6 +128,8 @@ def _targets(y: Array, loss: Loss, plan: Plan, dtype: np.dtype[Any]) -> Array:
     if y.dtype.kind == "f" and y.size and not np.isfinite([y.min(), y.max()]).all():
         row = int(np.argmin(np.isfinite(y).reshape(len(y), -1).all(axis=1)))
         raise ValueError(f"y: expected finite numbers, got {y[row]} in row {row}; drop such rows")
+    if loss.function is not None:
+        return y
     if loss.name == "cross_entropy" and plan.n_out == 1:
         raise ValueError(
             "loss 'cross_entropy': expected at least two outputs, got 1; "

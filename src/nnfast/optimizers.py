@@ -2,7 +2,7 @@
 
 The rules and defaults are PyTorch's. A backend gets, per step, a step size and an epsilon that are
 already corrected (`rates`), so schedules and bias corrections are a choice of numbers. `lr` is a
-number or a schedule, see `nnfast.schedules`.
+number or a schedule, see `nnfast.schedules`; all take `clip_value` and `clip_norm`, see `Clipping`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ class Optimizer(Protocol):
         """Learning rate: a number, or a function of the step."""
 
     @property
+    def clip_value(self) -> float | None:
+        """Bound of each number of the gradient."""
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Bound of the gradient's norm."""
+
+    @property
     def constants(self) -> Constants:
         """The numbers of the rule that do not change from step to step."""
 
@@ -49,8 +57,32 @@ NAMES = ("sgd", "adam", "adamw", "adagrad", "rmsprop", "rprop")
 """In the order of csrc/nnfast.h."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clipping:
+    """What all optimizers can do to a gradient before their rule sees it.
+
+    Parameters
+    ----------
+    clip_value : float or None
+        Bound of each number: ``g = clip(g, -clip_value, clip_value)``.
+    clip_norm : float or None
+        Bound of the norm of the whole gradient, all layers': ``g *= min(1, clip_norm / (|g| +
+        1e-6))`` (Pascanu et al., arXiv 1211.5063; PyTorch's clip_grad_norm_). One of the two.
+    """
+
+    clip_value: float | None = None
+    clip_norm: float | None = None
+
+    def _check_clipping(self) -> None:
+        for name in ("clip_value", "clip_norm"):
+            if (bound := getattr(self, name)) is not None:
+                checks.number(name, bound, "a finite number > 0", lambda v: 0 < v < math.inf)
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise ValueError("clipping: expected clip_value or clip_norm, got both; leave one out")
+
+
 @dataclass(frozen=True)
-class SGD:
+class SGD(Clipping):
     """Stochastic gradient descent: ``theta -= lr * g``.
 
     With momentum, ``v = momentum * v + g`` takes the place of g, or, with Nesterov's,
@@ -75,6 +107,7 @@ class SGD:
     name: ClassVar[str] = "sgd"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         _check_common(self.lr, self.weight_decay)
         _check_fraction("momentum", self.momentum)
         if self.nesterov and self.momentum == 0:
@@ -96,7 +129,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Clipping):
     """Adam (Kingma and Ba, ICLR 2015, algorithm 1).
 
     ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g g``; with both corrected for their start
@@ -121,6 +154,7 @@ class Adam:
     name: ClassVar[str] = "adam"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         _check_common(self.lr, self.weight_decay)
         _check_eps(self.eps)
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
@@ -170,7 +204,7 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
-class Adagrad:
+class Adagrad(Clipping):
     """Adagrad (Duchi, Hazan and Singer, JMLR 12, 2011).
 
     ``v += g g``, ``theta -= lr / (1 + t lr_decay) * g / (sqrt(v) + eps)``, t from 0.
@@ -197,6 +231,7 @@ class Adagrad:
     name: ClassVar[str] = "adagrad"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         _check_common(self.lr, self.weight_decay)
         _check_eps(self.eps)
         for name in ("lr_decay", "initial_accumulator_value"):
@@ -221,7 +256,7 @@ class Adagrad:
 
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSprop(Clipping):
     """RMSprop (Tieleman and Hinton, 2012), centred after Graves (arXiv 1308.0850, eq. 38).
 
     ``v = alpha v + (1 - alpha) g g``, centred less the square of a like mean of g;
@@ -251,6 +286,7 @@ class RMSprop:
     name: ClassVar[str] = "rmsprop"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         _check_common(self.lr, self.weight_decay)
         _check_eps(self.eps)
         _check_fraction("alpha", self.alpha)
@@ -273,7 +309,7 @@ class RMSprop:
 
 
 @dataclass(frozen=True)
-class Rprop:
+class Rprop(Clipping):
     """Rprop (Riedmiller and Braun, 1993), for full batches: a step size for each parameter.
 
     It grows by ``etas[1]`` while the gradient keeps its sign, and shrinks by ``etas[0]`` when it
@@ -295,6 +331,7 @@ class Rprop:
     name: ClassVar[str] = "rprop"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         checks.number("lr", self.lr, "a finite number > 0", lambda v: 0 < v < math.inf)
         for name in ("etas", "step_sizes"):
             pair = getattr(self, name)

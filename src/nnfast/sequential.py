@@ -14,7 +14,7 @@ import numpy as np
 from nnfast import backend, inputs, rng
 from nnfast import training as training_
 from nnfast.callbacks import Callback, History
-from nnfast.layers import LAYERS, Layer, build_plan
+from nnfast.layers import LAYERS, Layer, build_plan, checked_layers
 from nnfast.losses import AnyLoss
 from nnfast.plan import (
     Array,
@@ -66,7 +66,7 @@ class Sequential:
     def __init__(
         self, layers: Iterable[Layer], seed: int | None = None, dtype: Any = "float32"
     ) -> None:
-        self.layers = _checked_layers(layers)
+        self.layers = checked_layers(layers)
         self.seed = rng.checked_seed(seed)
         self.dtype = _checked_dtype(dtype)
         self._network: training_.Network | None = None
@@ -445,19 +445,6 @@ def _layer(layer: str, **settings: Any) -> Layer:
             "the file may come from a newer nnfast"
         )
     return LAYERS[layer](**settings)
-
-
-def _checked_layers(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    listed = tuple(layers) if isinstance(layers, Iterable) else (layers,)
-    for index, layer in enumerate(listed):
-        if not isinstance(layer, Layer):
-            came = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
-            raise TypeError(
-                f"layers[{index}]: expected a layer, got {came}; write for example Dense(10)"
-            )
-    if not listed:
-        raise ValueError("layers: expected at least one, got none; write for example [Dense(10)]")
-    return listed
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
