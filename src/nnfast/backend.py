@@ -273,7 +273,7 @@ class NativeBackend:
             (rule.clip_norm or 0.0) if rule else 0.0,
             job.rates if rule else None,
             job.state if rule else None,
-            job.buffers,
+            plan.initial_buffers(job.plan, job.theta.dtype) if job.buffers is None else job.buffers,
             job.training,
             job.seed,
             job.first_step,
