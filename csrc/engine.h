@@ -64,16 +64,38 @@ typedef struct layer {
     bool narrow;
 } layer;
 
+/* Where a row's elements of a sparse X lie. */
+typedef struct span {
+    int64_t first, end;
+} span;
+
 /* What one block of rows needs. A team shares one worker, or each thread has its own and its own partial gradient. */
 typedef struct worker {
     const real **x, **y; /* [BLOCK] rows of the batch */
     const real **next;   /* NULL, or the rows that will follow */
+    span *spans;         /* [BLOCK] rows of a sparse X, in place of x */
     real *x_converted, *y_converted;
     real *targets;  /* of a narrow last layer: [n_out][row] */
     double *losses; /* [BLOCK] */
     real *values;   /* outputs and gradients of the layers */
     real *gradient; /* packed */
 } worker;
+
+/* The block of a sparse X by columns (sparse.c). */
+enum { SAMPLE = 1024 };
+typedef struct node_of_column {
+    int32_t next, row; /* -1 behind the last; row of the block */
+    real value;
+} node_of_column;
+typedef struct sparse_lists {
+    int64_t capacity;      /* elements of a block at most */
+    double per_row;        /* elements, on average */
+    int32_t *sample;       /* [SAMPLE] */
+    int32_t *head;         /* [n_in] the first node of a column ... */
+    uint64_t *present;     /* ... whose bit is set here */
+    int32_t *columns;      /* [n_in] those that have one */
+    node_of_column *nodes; /* [capacity] */
+} sparse_lists;
 
 typedef struct program {
     const nn_call *call;
@@ -82,9 +104,11 @@ typedef struct program {
     bool side_by_side; /* one block a thread, in place of one block for the team */
     bool backward;
     int unit;                       /* rows that a team shares out come in multiples of it */
-    int64_t n_packed, step_cost;    /* packed length; weights that a parameter pass goes through */
+    int64_t n_packed, n_gradient;   /* packed length; that of the gradient, which may be shorter */
+    int64_t step_cost;              /* weights that a parameter pass goes through */
     real *theta, *gradient, *state; /* packed */
     real *transposed;
+    sparse_lists sparse;
     bool x_direct, y_direct; /* the rows of x, y are used where they lie */
     int stop;                /* the team's word that the call ends here */
     void *memory;
@@ -94,6 +118,13 @@ typedef struct program {
     worker *workers;
     layer *layers;
 } program;
+
+INLINE bool reads_sparse(const program *p, const layer *l) { return p->call->csr.indptr && l->input < 0; }
+/* w -= rate g, and nothing else */
+INLINE bool plain_sgd(const nn_call *c)
+{
+    return c->optimizer == NN_SGD && c->constants[0] == 0 && c->constants[2] == 0;
+}
 
 /* The part of a team's work that is this thread's: rows, or panels when the rows are few. */
 typedef struct share {
@@ -127,6 +158,13 @@ nn_rows FN(input_rows)(const program *p, const layer *l, const worker *w, int fi
 share FN(rows_of_panel)(const program *p, pass *s, int rows, int width);
 int FN(end_of_sum)(const program *p, const layer *l, const pass *s);
 void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n);
+void FN(finish_sums)(const program *p, const layer *l, const pass *s, panel q, int first, int end);
+/* sparse.c */
+void FN(sparse_measure)(program *p);
+void FN(sparse_sample)(const program *p);
+void FN(sparse_gather)(const program *p, const worker *w, const int64_t *order, int first, int end);
+void FN(sparse_forward)(const program *p, const layer *l, const worker *w, share s);
+void FN(sparse_update)(const program *p, const layer *l, const pass *s);
 /* narrow.c */
 void FN(narrow_copy)(const layer *l, real *weights, real *bias, real *packed, bool unpack);
 void FN(narrow_forward)(const program *p, const layer *l, const worker *w, share s);

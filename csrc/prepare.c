@@ -61,6 +61,7 @@ static void choose_columns(program *p, int64_t rows)
 {
     layer *last = p->layers + p->n_layers - 1;
     last->narrow = last->op == NN_DENSE && last->n_out <= MAX_NARROW && rows >= LANES &&
+                   !reads_sparse(p, last) &&
                    !(p->backward && p->call->loss == NN_NO_LOSS);
     p->unit = last->narrow ? 16 : 1;
     if (last->narrow) last->row = round_up(at_most(rows, BLOCK), 16) + 64 / (int64_t)sizeof(real);
@@ -117,6 +118,40 @@ static void *take(places *at, int64_t n, size_t size)
 
 static int64_t rows_of_step(const program *p) { return p->backward ? at_most(p->call->batch, p->call->n) : p->call->n; }
 
+/* Does the update always follow the sums of dW at once, in theta alone (sparse.c)? */
+static bool without_gradient(const program *p, const layer *l)
+{
+    return reads_sparse(p, l) && l->fuse_update && plain_sgd(p->call) && rows_of_step(p) <= BLOCK;
+}
+
+/* In the packed vectors; layers without a gradient lie behind its end. */
+static void place_parameters(program *p)
+{
+    p->n_packed = 0;
+    for (int last = 0; last < 2; last++) {
+        for (int i = 0; i < p->n_layers; i++) {
+            layer *l = p->layers + i;
+            if (l->op != NN_DENSE || without_gradient(p, l) != last) continue;
+            l->bias = p->n_packed;
+            l->weights = l->bias + round_up(l->n_out, LANES);
+            p->n_packed = l->weights + (l->narrow ? l->n_out : round_up(l->n_out, LANES)) * round_up(l->n_in, LANES);
+        }
+        if (!last) p->n_gradient = p->n_packed;
+    }
+}
+
+static void place_lists(program *p, places *at)
+{
+    const int64_t n_in = p->call->n_in;
+    if (!p->call->csr.indptr || !p->backward) return;
+    sparse_lists *lists = &p->sparse;
+    lists->sample = take(at, SAMPLE, sizeof *lists->sample);
+    lists->head = take(at, n_in, sizeof *lists->head);
+    lists->present = take(at, n_in / 64 + 1, sizeof *lists->present);
+    lists->columns = take(at, n_in, sizeof *lists->columns);
+    lists->nodes = take(at, lists->capacity, sizeof *lists->nodes);
+}
+
 static size_t place(program *p, char *base)
 {
     const nn_call *c = p->call;
@@ -124,8 +159,8 @@ static size_t place(program *p, char *base)
     places at = {base, 0};
     const int64_t rows = at_most(BLOCK, rows_of_step(p));
     int64_t values = 0;
-    p->n_packed = 0;
     p->step_cost = 0;
+    place_parameters(p);
     int64_t transposed = 0;
     for (int i = 0; i < p->n_layers; i++) {
         layer *l = p->layers + i;
@@ -136,25 +171,24 @@ static size_t place(program *p, char *base)
         l->kept = p->backward && needs_z(l->activation) ? values : l->y;
         if (l->kept != l->y) values += size;
         if (l->op != NN_DENSE) continue;
-        const int64_t width = l->narrow ? l->n_out : round_up(l->n_out, LANES), height = round_up(l->n_in, LANES);
-        l->bias = p->n_packed;
-        l->weights = l->bias + round_up(l->n_out, LANES);
-        p->n_packed = l->weights + width * height;
-        if (l->trainable) p->step_cost += width * l->n_in;
+        const int64_t width = l->narrow ? l->n_out : round_up(l->n_out, LANES);
+        if (l->trainable && !reads_sparse(p, l)) p->step_cost += width * l->n_in;
         l->transposed = transposed;
-        if (l->need_dx && !l->narrow) transposed += width * height;
+        if (l->need_dx && !l->narrow) transposed += width * round_up(l->n_in, LANES);
     }
     const int64_t n = p->n_packed + 16;
     p->theta = take(&at, n, sizeof(real));
-    p->gradient = take(&at, p->backward ? n : 0, sizeof(real));
+    p->gradient = take(&at, p->backward ? p->n_gradient + 16 : 0, sizeof(real));
     p->state = take(&at, p->slots * p->n_packed, sizeof(real));
     p->transposed = take(&at, transposed, sizeof(real));
+    place_lists(p, &at);
     for (int i = 0; i < p->n_workers; i++) {
         worker *w = p->workers + i;
         w->x = take(&at, rows, sizeof *w->x);
         w->y = take(&at, rows, sizeof *w->y);
         w->next = p->backward && p->x_direct && !p->side_by_side ? take(&at, rows, sizeof *w->next) : NULL;
-        w->x_converted = take(&at, p->x_direct ? 0 : rows * c->n_in, sizeof(real));
+        w->spans = take(&at, c->csr.indptr ? rows : 0, sizeof *w->spans);
+        w->x_converted = take(&at, p->x_direct || c->csr.indptr ? 0 : rows * c->n_in, sizeof(real));
         w->y_converted = take(&at, p->y_direct || !c->y.data ? 0 : rows * c->n_out, sizeof(real));
         w->targets = take(&at, last->narrow && c->loss != NN_NO_LOSS ? last->n_out * last->row : 0, sizeof(real));
         w->losses = take(&at, rows + 16, sizeof *w->losses);
@@ -187,13 +221,17 @@ int FN(prepare)(nn_call *c)
     const int64_t rows = rows_of_step(p);
     choose_columns(p, rows);
     p->widest = widest_panel(rows);
+    FN(sparse_measure)(p);
+    if (p->sparse.capacity > INT32_MAX) goto out_of_memory;
     double parameters = 0;
-    for (int i = 0; i < p->n_layers; i++)
-        if (p->layers[i].op == NN_DENSE) parameters += (double)p->layers[i].n_in * p->layers[i].n_out;
+    for (int i = 0; i < p->n_layers; i++) {
+        const layer *l = p->layers + i;
+        if (l->op == NN_DENSE) parameters += (reads_sparse(p, l) ? p->sparse.per_row : l->n_in) * l->n_out;
+    }
     p->work_of_row = parameters * (p->backward ? 3 : 1);
     const double useful = c->serial_below > 0 ? 2 * p->work_of_row * rows / c->serial_below : NN_MAX_THREADS;
     p->threads = useful < 2 ? 1 : (int)at_most(c->threads, useful > NN_MAX_THREADS ? NN_MAX_THREADS : (int64_t)useful);
-    p->side_by_side = p->threads > 1 && rows > BLOCK && (!p->backward || parameters <= SMALL_NET);
+    p->side_by_side = p->threads > 1 && rows > BLOCK && (!p->backward || (parameters <= SMALL_NET && !c->csr.indptr));
     p->n_workers = p->side_by_side ? p->threads : 1;
     p->workers = calloc(p->n_workers, sizeof *p->workers);
     if (!p->workers) goto out_of_memory;
@@ -202,6 +240,7 @@ int FN(prepare)(nn_call *c)
     if (!p->memory) goto out_of_memory;
     memset(p->memory, 0, size + 64);
     place(p, p->memory);
+    FN(sparse_sample)(p);
     return 0;
 out_of_memory:
     FN(release)(c);

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from nnfast.plan import Array, Job, Plan, Row
+from nnfast.plan import Array, Csr, Job, Plan, Row
 from nnfast.reference import activations, dense
 from nnfast.reference.losses import row_losses
 from nnfast.reference.optimizers import update
@@ -75,7 +75,9 @@ class ReferenceRun:
         job, theta = self._job, self._job.theta
         positions = slice(self._row, self._row + self._rows_of_a_step)
         rows = job.order[positions]
-        a = forward(job.plan, theta, job.x[rows].astype(theta.dtype))
+        x = job.x[rows]
+        dense = x.toarray() if isinstance(x, Csr) else x
+        a = forward(job.plan, theta, dense.astype(theta.dtype))
         output = a[job.plan.rows[-1].output]
         if job.outputs is not None:
             job.outputs[positions] = output
