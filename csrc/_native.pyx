@@ -9,6 +9,8 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from nnfast.plan import Csr
+
 cdef extern from "nnfast.h" nogil:
     const char *NN_NAMES
     enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_MORE, NN_PYTHON
@@ -31,6 +33,11 @@ cdef extern from "nnfast.h" nogil:
         double *losses
     ctypedef struct nn_wanted:
         int64_t exchange, backward, first, rows
+    ctypedef struct nn_sparse:
+        const void *data
+        const int32_t *indices
+        const int64_t *indptr
+        int64_t n
     ctypedef struct nn_call:
         const nn_row *rows
         int64_t n_rows, n_in, n_out
@@ -38,6 +45,7 @@ cdef extern from "nnfast.h" nogil:
         const void *bias
         int64_t pass_dx
         nn_source x, y
+        nn_sparse csr
         const int64_t *labels
         const void *sample_weight
         const int64_t *order
@@ -213,6 +221,11 @@ cdef class Run:
         c.rows, c.n_rows, c.n_in, c.n_out = self.rows_, len(rows), n_in, n_out
         c.theta, c.n_theta = self.arrays.take(theta, optimizer >= 0), theta.size
         c.bias, c.pass_dx = self.arrays.take(bias), pass_dx
+        if isinstance(x, Csr):
+            c.csr.data, c.csr.n = self.arrays.take(x.data), x.data.size
+            c.csr.indices = <const int32_t *>self.arrays.take(x.indices)
+            c.csr.indptr = <const int64_t *>self.arrays.take(x.indptr)
+            x = None
         c.x, c.y = source(self.arrays, x), source(self.arrays, y)
         c.labels = <const int64_t *>self.arrays.take(labels)
         c.sample_weight = self.arrays.take(sample_weight)

@@ -76,6 +76,10 @@ void FN(dense_transpose)(const program *p, const layer *l, panel q, int first, i
 
 void FN(dense_forward)(const program *p, const layer *l, const worker *w, share s)
 {
+    if (reads_sparse(p, l)) {
+        FN(sparse_forward)(p, l, w, s);
+        return;
+    }
     if (l->narrow) {
         FN(narrow_forward)(p, l, w, s);
         return;
@@ -160,19 +164,17 @@ void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n
 /* How a sum of dW ends: in the gradient, or in theta where plain SGD may take it there at once. */
 int FN(end_of_sum)(const program *p, const layer *l, const pass *s)
 {
-    const double *constants = p->call->constants;
-    const bool fused = s->last && s->rate && l->fuse_update && s->from && p->call->optimizer == NN_SGD &&
-                       constants[0] == 0 && constants[2] == 0;
+    const bool fused = s->last && s->rate && l->fuse_update && s->from && plain_sgd(p->call) &&
+                       (s->first || !reads_sparse(p, l));
     return s->first ? (fused ? END_UPDATE : END_STORE) : (fused ? END_ADD_UPDATE : END_ADD);
 }
 
-/* dW of rows [first, end) of panel q, db with the first of them, and what follows from it. */
+/* dW of rows [first, end) of panel q, db with the first of them. */
 static void update_unit(const program *p, const layer *l, const pass *s, panel q, int first, int end)
 {
     const int width = q.width, height = end - first;
     const int64_t offset = l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
     const int64_t bias = l->use_bias && first == 0 ? l->bias + q.column : -1;
-    const bool last = s->last && s->rate;
     const int end_of_sum = FN(end_of_sum)(p, l, s);
     if (s->complete) {
     } else if (s->from) {
@@ -183,7 +185,7 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
                            .segs = 1,
                            .seg = s->rows,
                            .end = end_of_sum,
-                           .rate = last ? s->rate[0] : 0,
+                           .rate = s->last && s->rate ? s->rate[0] : 0,
                            .bias = bias < 0 ? NULL : s->to + bias,
                            .updated_bias = bias < 0 ? NULL : p->theta + bias};
         nn_rows x = FN(input_rows)(p, l, w, 0, first);
@@ -193,9 +195,18 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
         FN(add_partials)(p, s, offset, (int64_t)height * width);
         if (bias >= 0) FN(add_partials)(p, s, bias, width);
     }
+    FN(finish_sums)(p, l, s, q, first, end);
+}
+
+/* What follows the sums of rows [first, end) of panel q. */
+void FN(finish_sums)(const program *p, const layer *l, const pass *s, panel q, int first, int end)
+{
+    const int width = q.width, height = end - first;
+    const int64_t offset = l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
+    const int64_t bias = l->use_bias && first == 0 ? l->bias + q.column : -1;
     if (s->last && !s->complete) FN(add_penalty)(p, l, offset, (int64_t)height * width);
-    if (!last) return;
-    if (end_of_sum < END_UPDATE) {
+    if (!s->last || !s->rate) return;
+    if (FN(end_of_sum)(p, l, s) < END_UPDATE) {
         FN(update)(p, s, offset, (int64_t)height * width);
         if (bias >= 0) FN(update)(p, s, bias, width);
     }
@@ -206,6 +217,10 @@ void FN(dense_update)(const program *p, const layer *l, pass *s)
 {
     if (l->narrow) {
         FN(narrow_update)(p, l, s);
+        return;
+    }
+    if (reads_sparse(p, l)) {
+        FN(sparse_update)(p, l, s);
         return;
     }
     for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {

@@ -75,11 +75,17 @@ typedef struct layer {
     bool narrow;
 } layer;
 
+/* Where a row's elements of a sparse X lie. */
+typedef struct span {
+    int64_t first, end;
+} span;
+
 /* What one block of rows needs. A team shares one worker, or each thread has its own and its own partial gradient; in a
  * step of several phases each block of the step has its own, because it comes back to it. */
 typedef struct worker {
     const real **x, **y; /* [BLOCK] rows of the batch */
     const real **next;   /* NULL, or the rows that will follow */
+    span *spans;         /* [BLOCK] rows of a sparse X, in place of x */
     int64_t first;       /* row of the step with which the block begins */
     real *x_converted, *y_converted;
     real *targets;  /* of a narrow last layer: [n_out][row] */
@@ -87,6 +93,22 @@ typedef struct worker {
     real *values;   /* outputs and gradients of the layers */
     real *gradient; /* packed */
 } worker;
+
+/* The block of a sparse X by columns (sparse.c). */
+enum { SAMPLE = 1024 };
+typedef struct node_of_column {
+    int32_t next, row; /* -1 behind the last; row of the block */
+    real value;
+} node_of_column;
+typedef struct sparse_lists {
+    int64_t capacity;      /* elements of a block at most */
+    double per_row;        /* elements, on average */
+    int32_t *sample;       /* [SAMPLE] */
+    int32_t *head;         /* [n_in] the first node of a column ... */
+    uint64_t *present;     /* ... whose bit is set here */
+    int32_t *columns;      /* [n_in] those that have one */
+    node_of_column *nodes; /* [capacity] */
+} sparse_lists;
 
 /* A step is some phases, one after the other, with a barrier between them. Most plans have one: all blocks forward, loss,
  * back, update. A step is cut where the batch couples or Python takes over (ARCHITECTURE.md); then the weights wait for the
@@ -112,10 +134,11 @@ typedef struct program {
     bool backward;
     bool update_last;                       /* by a phase of its own, FINISH */
     int unit;                               /* rows that a team shares out come in multiples of it */
-    int64_t n_packed;                       /* packed length */
+    int64_t n_packed, n_gradient;           /* packed length; that of the gradient, which may be shorter */
     real *theta, *gradient, *state;         /* packed */
     real *transposed, *statistics, *plain;  /* plain: NULL, or a gradient in theta's order */
     double *norms;                          /* of the blocks of plain */
+    sparse_lists sparse;
     real input_scale, input_offset;         /* of X, where the first row is a rescaling */
     real target_scale, target_offset;       /* of y: smoothing of labels */
     bool x_direct, y_direct, smooth, penal; /* the rows of x, y are used where they lie; see above; is there a penalty */
@@ -128,6 +151,13 @@ typedef struct program {
     layer *layers;
     phase *phases;
 } program;
+
+INLINE bool reads_sparse(const program *p, const layer *l) { return p->call->csr.indptr && l->in[0].from < 0; }
+/* w -= rate g, and nothing else */
+INLINE bool plain_sgd(const nn_call *c)
+{
+    return c->optimizer == NN_SGD && c->constants[0] == 0 && c->constants[2] == 0;
+}
 
 /* The rows of the step at which the cursor stands; it does not move while a phase works. */
 typedef struct step {
@@ -176,6 +206,13 @@ nn_rows FN(input_rows)(const program *p, const layer *l, const worker *w, int fi
 share FN(rows_of_panel)(pass *s, int rows, int width);
 int FN(end_of_sum)(const program *p, const layer *l, const pass *s);
 void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n);
+void FN(finish_sums)(const program *p, const layer *l, const pass *s, panel q, int first, int end);
+/* sparse.c */
+void FN(sparse_measure)(program *p);
+void FN(sparse_sample)(const program *p);
+void FN(sparse_gather)(const program *p, const worker *w, const int64_t *order, int first, int end);
+void FN(sparse_forward)(const program *p, const layer *l, const worker *w, share s);
+void FN(sparse_update)(const program *p, const layer *l, const pass *s);
 /* narrow.c */
 void FN(narrow_copy)(const layer *l, real *weights, real *bias, real *packed, bool unpack);
 void FN(narrow_forward)(const program *p, const layer *l, const worker *w, share s);

@@ -87,6 +87,15 @@ typedef struct nn_source {
     int32_t swapped; /* 1: the bytes of an element are in the other order */
 } nn_source;
 
+/* X in compressed rows, of the network's dtype: row i has the elements [indptr[i], indptr[i + 1]) of data, which lie in
+ * the columns `indices`, ascending in a row. */
+typedef struct nn_sparse {
+    const void *data;
+    const int32_t *indices;
+    const int64_t *indptr;
+    int64_t n; /* elements of data */
+} nn_sparse;
+
 enum nn_status { NN_MORE, NN_DONE, NN_NOT_FINITE, NN_PYTHON };
 
 /* What a custom row, or a loss in Python, exchanges with its function: arrays of one step's rows. */
@@ -108,7 +117,8 @@ typedef struct nn_call {
     void *theta;               /* [n_theta] read, and written when there is an optimizer */
     const void *bias;          /* for nnfast.ops: NULL, or the bias of the one dense row ... */
     int64_t pass_dx;           /* ... and 1: dX is wanted although no layer below learns */
-    nn_source x;               /* [samples][n_in] */
+    nn_source x;               /* [samples][n_in], or data = NULL and ... */
+    nn_sparse csr;             /* ... X in compressed rows, which only dense rows of the plan read */
     nn_source y;               /* [samples][n_out], or data = NULL */
     const int64_t *labels;     /* [samples] in place of y, or NULL */
     const void *sample_weight; /* [samples] or NULL */

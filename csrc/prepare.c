@@ -85,6 +85,7 @@ static void choose_columns(program *p, int64_t rows)
 {
     layer *last = p->layers + p->n_layers - 1;
     last->narrow = last->op == NN_DENSE && last->n_out <= MAX_NARROW && rows >= LANES && !last->penalised &&
+                   !reads_sparse(p, last) &&
                    !last->constrained && p->call->loss != NN_PYTHON_LOSS &&
                    !(p->backward && p->call->loss == NN_NO_LOSS);
     p->unit = last->narrow ? 16 : 1;
@@ -195,28 +196,58 @@ static void *take(places *at, int64_t n, size_t size)
     return place;
 }
 
-/* The packed place of a layer's parameters; returns how many a parameter pass goes through. */
-static int64_t place_parameters(program *p, layer *l)
+/* Does the update always follow the sums of dW at once, in theta alone (sparse.c)? */
+static bool without_gradient(const program *p, const layer *l)
 {
-    if (l->op == NN_DENSE) {
-        const int64_t width = l->narrow ? l->n_out : round_up(l->n_out, LANES), height = round_up(l->n_in, LANES);
-        l->bias = p->n_packed;
-        l->weights = l->bias + round_up(l->n_out, LANES);
-        p->n_packed = l->weights + width * height;
-        return l->trainable ? width * l->n_in : 0;
+    return reads_sparse(p, l) && l->fuse_update && plain_sgd(p->call) && step_at(p).size <= BLOCK &&
+           !p->update_last;
+}
+
+/* In the packed vectors; layers without a gradient lie behind its end. */
+static void place_parameters(program *p)
+{
+    p->n_packed = 0;
+    for (int last = 0; last < 2; last++) {
+        for (int i = 0; i < p->n_layers; i++) {
+            layer *l = p->layers + i;
+            if (without_gradient(p, l) != last) continue;
+            const int64_t inputs = round_up(l->n_in, LANES), outputs = round_up(l->n_out, 16);
+            l->bias = p->n_packed;
+            l->weights = l->bias + outputs;
+            switch (l->op) {
+            case NN_DENSE: p->n_packed = l->weights + (l->narrow ? l->n_out : round_up(l->n_out, LANES)) * inputs; break;
+            case NN_BATCH_NORM:
+            case NN_LAYER_NORM: p->n_packed = l->weights + outputs; break;
+            case NN_CUSTOM: p->n_packed = l->weights + round_up((int64_t)l->attributes[NN_N_PARAMETERS], 16); break;
+            }
+        }
+        if (!last) p->n_gradient = p->n_packed;
     }
-    if (l->op == NN_BATCH_NORM || l->op == NN_LAYER_NORM) {
-        l->weights = p->n_packed;
-        l->bias = l->weights + round_up(l->n_out, 16);
-        p->n_packed = l->bias + round_up(l->n_out, 16);
-        return 2 * l->n_out;
+}
+
+/* The weights that a parameter pass goes through, which a team shares out evenly. */
+static int64_t cost_of(const program *p, const layer *l)
+{
+    switch (l->op) {
+    case NN_DENSE:
+        return l->trainable && !reads_sparse(p, l) ? (int64_t)(l->narrow ? l->n_out : round_up(l->n_out, LANES)) * l->n_in : 0;
+    case NN_BATCH_NORM:
+    case NN_LAYER_NORM: return 2 * l->n_out;
+    case NN_CUSTOM: return l->trainable ? (int64_t)l->attributes[NN_N_PARAMETERS] : 0;
+    default: return 0;
     }
-    if (l->op == NN_CUSTOM) {
-        l->weights = p->n_packed;
-        p->n_packed += round_up((int64_t)l->attributes[NN_N_PARAMETERS], 16);
-        return l->trainable ? (int64_t)l->attributes[NN_N_PARAMETERS] : 0;
-    }
-    return 0;
+}
+
+static void place_lists(program *p, places *at)
+{
+    const int64_t n_in = p->call->n_in;
+    if (!p->call->csr.indptr || !p->backward) return;
+    sparse_lists *lists = &p->sparse;
+    lists->sample = take(at, SAMPLE, sizeof *lists->sample);
+    lists->head = take(at, n_in, sizeof *lists->head);
+    lists->present = take(at, n_in / 64 + 1, sizeof *lists->present);
+    lists->columns = take(at, n_in, sizeof *lists->columns);
+    lists->nodes = take(at, lists->capacity, sizeof *lists->nodes);
 }
 
 static size_t place(program *p, char *base)
@@ -226,7 +257,7 @@ static size_t place(program *p, char *base)
     places at = {base, 0};
     const int64_t rows = at_most(BLOCK, step_at(p).size);
     int64_t values = 0, transposed = 0, statistics = 0;
-    p->n_packed = 0;
+    place_parameters(p);
     for (int i = 0; i < p->n_phases; i++) p->phases[i].cost = 0;
     for (int i = 0; i < p->n_layers; i++) {
         layer *l = p->layers + i;
@@ -237,7 +268,7 @@ static size_t place(program *p, char *base)
         values = l->dy + (p->backward || c->loss != NN_NO_LOSS ? size : 0);
         l->kept = p->backward && keeps ? values : l->y;
         if (l->kept != l->y) values += size;
-        const int64_t cost = place_parameters(p, l);
+        const int64_t cost = cost_of(p, l);
         for (int k = 0; k < p->n_phases; k++)
             if (i >= p->phases[k].update_first && i < p->phases[k].update_end) p->phases[k].cost += cost;
         l->transposed = transposed;
@@ -248,19 +279,21 @@ static size_t place(program *p, char *base)
     }
     const int64_t n = p->n_packed + 16;
     p->theta = take(&at, n, sizeof(real));
-    p->gradient = take(&at, p->backward ? n : 0, sizeof(real));
+    p->gradient = take(&at, p->backward ? p->n_gradient + 16 : 0, sizeof(real));
     p->state = take(&at, p->slots * p->n_packed, sizeof(real));
     p->transposed = take(&at, transposed, sizeof(real));
     p->statistics = take(&at, statistics, sizeof(real));
     p->plain = take(&at, c->clip_norm > 0 ? c->n_theta : 0, sizeof(real));
     p->norms = take(&at, c->clip_norm > 0 ? c->n_theta / NORM_BLOCK + 1 : 0, sizeof(double));
+    place_lists(p, &at);
     for (int i = 0; i < p->n_workers; i++) {
         worker *w = p->workers + i;
         w->first = i * BLOCK;
         w->x = take(&at, rows, sizeof *w->x);
         w->y = take(&at, rows, sizeof *w->y);
         w->next = p->backward && p->x_direct && p->n_workers == 1 ? take(&at, rows, sizeof *w->next) : NULL;
-        w->x_converted = take(&at, p->x_direct ? 0 : rows * c->n_in, sizeof(real));
+        w->spans = take(&at, c->csr.indptr ? rows : 0, sizeof *w->spans);
+        w->x_converted = take(&at, p->x_direct || c->csr.indptr ? 0 : rows * c->n_in, sizeof(real));
         w->y_converted = take(&at, p->y_direct || !c->y.data ? 0 : rows * c->n_out, sizeof(real));
         w->targets = take(&at, last->narrow && c->loss != NN_NO_LOSS ? last->n_out * last->row : 0, sizeof(real));
         w->losses = take(&at, rows + 16, sizeof *w->losses);
@@ -298,16 +331,18 @@ int FN(prepare)(nn_call *c)
     const int64_t rows = step_at(p).size;
     choose_columns(p, rows);
     p->widest = widest_panel(rows);
+    FN(sparse_measure)(p);
+    if (p->sparse.capacity > INT32_MAX) goto out_of_memory;
     double parameters = 0;
     for (int i = 0; i < p->n_layers; i++) {
         const layer *l = p->layers + i;
-        if (l->op == NN_DENSE) parameters += (double)l->n_in * l->n_out;
+        if (l->op == NN_DENSE) parameters += (reads_sparse(p, l) ? p->sparse.per_row : (double)l->n_in) * l->n_out;
         p->penal |= c->loss != NN_NO_LOSS && l->penalised;
     }
     p->work_of_row = parameters * (p->backward ? 3 : 1);
     const double useful = c->serial_below > 0 ? 2 * p->work_of_row * rows / c->serial_below : NN_MAX_THREADS;
     p->threads = useful < 2 ? 1 : (int)at_most(c->threads, useful > NN_MAX_THREADS ? NN_MAX_THREADS : (int64_t)useful);
-    p->side_by_side = !p->staged && p->threads > 1 && rows > BLOCK && (!p->backward || parameters <= SMALL_NET);
+    p->side_by_side = !p->staged && p->threads > 1 && rows > BLOCK && (!p->backward || (parameters <= SMALL_NET && !c->csr.indptr));
     p->n_workers = p->side_by_side ? p->threads : p->staged ? (int)((rows + BLOCK - 1) / BLOCK) : 1;
     p->workers = calloc(p->n_workers, sizeof *p->workers);
     if (!p->workers) goto out_of_memory;
@@ -316,6 +351,7 @@ int FN(prepare)(nn_call *c)
     if (!p->memory) goto out_of_memory;
     memset(p->memory, 0, size + 64);
     place(p, p->memory);
+    FN(sparse_sample)(p);
     return 0;
 out_of_memory:
     FN(release)(c);

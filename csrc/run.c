@@ -104,8 +104,11 @@ static void gather_columns(const program *p, const worker *w, const int64_t *ord
 static void gather(const program *p, const worker *w, const int64_t *order, int first, int end, int rows, int64_t left)
 {
     const nn_call *c = p->call;
-    for (int i = first; i < end; i++)
-        w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
+    if (c->csr.indptr)
+        FN(sparse_gather)(p, w, order, first, end);
+    else
+        for (int i = first; i < end; i++)
+            w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
     if (p->input_scale != 1 || p->input_offset != 0)
         rescale(p, w->x_converted + first * c->n_in, w->x_converted + first * c->n_in, (end - first) * c->n_in);
     if (w->next)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast.losses import Loss
-from nnfast.plan import Array, Job, Plan
+from nnfast.plan import Array, Csr, Job, Plan
 from nnfast.python_side import call_loss
 from nnfast.reference import activations, custom, dense, losses
 from nnfast.reference.elementwise import Add, Rescaling
@@ -104,10 +104,12 @@ class ReferenceRun:
         job, theta = self._job, self._job.theta
         positions = slice(self._row, self._row + self._rows_of_a_step)
         rows = job.order[positions]
+        x = job.x[rows]
+        x = x.toarray() if isinstance(x, Csr) else x
         buffers = np.empty(0, theta.dtype) if job.buffers is None else job.buffers
         number = job.first_step + self.steps
         step = Step(job.plan, theta, buffers, job.training, job.seed, number)
-        a = forward(step, job.x[rows].astype(theta.dtype))
+        a = forward(step, x.astype(theta.dtype))
         output = a[job.plan.rows[-1].output]
         if job.outputs is not None:
             job.outputs[positions] = output
