@@ -1,7 +1,8 @@
 /* custom.c: what is exchanged with functions in Python, whole minibatches in dense arrays of the user's shapes.
  *
- * A phase gives rows (the cursor then stands behind it, and the call returns); Python fills the arrays that answer them; the next phase takes
- * them from there, as this layer's way forward or back. Its parameters are one slice without panels.
+ * A phase gives rows (the cursor then stands behind it, and the call returns); Python fills the arrays that answer
+ * them; the next phase takes them from there, as this layer's way forward or back. Its parameters are one slice without
+ * panels.
  */
 #include "engine.h"
 

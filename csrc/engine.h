@@ -110,9 +110,9 @@ typedef struct sparse_lists {
     node_of_column *nodes; /* [capacity] */
 } sparse_lists;
 
-/* A step is some phases, one after the other, with a barrier between them. Most plans have one: all blocks forward, loss,
- * back, update. A step is cut where the batch couples or Python takes over (ARCHITECTURE.md); then the weights wait for the
- * last phase, so that they are those of the last finished step until the step is done.
+/* A step is some phases, one after the other, with a barrier between them. Most plans have one: all blocks forward,
+ * loss, back, update. A step is cut where the batch couples or Python takes over (ARCHITECTURE.md); then the weights
+ * wait for the last phase, so that they are those of the last finished step until the step is done.
  */
 enum phase_kind { BLOCKS, STATISTICS, TO_PYTHON, FINISH };
 typedef struct phase {
@@ -128,21 +128,23 @@ typedef struct phase {
 typedef struct program {
     const nn_call *call;
     int n_layers, n_phases, n_workers;
-    bool staged; /* a step comes back to its blocks: each has a worker of its own */
+    bool staged;       /* a step comes back to its blocks: each has a worker of its own */
     int widest, slots; /* vectors of a panel; vectors of the optimizer's state */
     bool side_by_side; /* one block a thread, in place of one block for the team */
     bool backward;
-    bool update_last;                       /* by a phase of its own, FINISH */
-    int unit;                               /* rows that a team shares out come in multiples of it */
-    int64_t n_packed, n_gradient;           /* packed length; that of the gradient, which may be shorter */
-    real *theta, *gradient, *state;         /* packed */
-    real *transposed, *statistics, *plain;  /* plain: NULL, or a gradient in theta's order */
-    double *norms;                          /* of the blocks of plain */
+    bool update_last;                      /* by a phase of its own, FINISH */
+    int unit;                              /* rows that a team shares out come in multiples of it */
+    int64_t n_packed, n_gradient;          /* packed length; that of the gradient, which may be shorter */
+    real *theta, *gradient, *state;        /* packed */
+    real *transposed, *statistics, *plain; /* plain: NULL, or a gradient in theta's order */
+    double *norms;                         /* of the blocks of plain */
     sparse_lists sparse;
-    real input_scale, input_offset;         /* of X, where the first row is a rescaling */
-    real target_scale, target_offset;       /* of y: smoothing of labels */
-    bool x_direct, y_direct, smooth, penal; /* the rows of x, y are used where they lie; see above; is there a penalty */
-    int stop;                               /* the team's word that the call ends here */
+    real input_scale, input_offset; /* of X, where the first row is a rescaling */
+    bool x_direct, y_direct;        /* the rows of x, y are used where they lie */
+    bool smooth;                    /* targets t become t target_scale + target_offset */
+    real target_scale, target_offset;
+    bool penalised; /* J has a penalty */
+    int stop;       /* the team's word that the call ends here */
     void *memory;
     int threads;
     bool packed;        /* predict_row: theta's snapshot is in place */
@@ -184,8 +186,8 @@ typedef struct pass {
     const double *rate; /* NULL: no update */
     const worker *from; /* NULL: add up the partial gradients of so many workers */
     int partials;
-    real clip; /* factor of the complete gradient */
-    real *to;     /* packed gradient */
+    real clip;          /* factor of the complete gradient */
+    real *to;           /* packed gradient */
     int64_t cost, done; /* weights in all, and passed so far: the thread's part of all of them is contiguous */
     int part, parts;
 } pass;
@@ -193,8 +195,8 @@ typedef struct pass {
 /* prepare.c */
 int FN(prepare)(nn_call *c);
 void FN(release)(nn_call *c);
-/* The parts of an op: copy moves its slice of a vector laid out as theta to its packed place, or back; ready follows the
- * copy of theta; update sums the gradient over a block and, behind the last one, makes the optimizer's step. */
+/* The parts of an op: copy moves its slice of a vector laid out as theta to its packed place, or back; ready follows
+ * the copy of theta; update sums the gradient over a block and, behind the last one, makes the optimizer's step. */
 /* dense.c */
 void FN(dense_copy)(const program *p, const layer *l, void *plain, real *packed, bool unpack);
 void FN(dense_ready)(const program *p, const layer *l);

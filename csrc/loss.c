@@ -315,7 +315,8 @@ int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *los
         for (int r = 0; r < BLOCK + LANES; r++) totals[r] = 1;
         for (int64_t r = 0; r < size; r++) {
             memcpy(row, (const real *)z + (first + r) * n, n * sizeof *row);
-            losses[first + r] = cross_entropy((int)n, row, labels[first + r], gradient, (real)scale, totals + r, (smoothing){0});
+            losses[first + r] =
+                cross_entropy((int)n, row, labels[first + r], gradient, (real)scale, totals + r, (smoothing){0});
             memcpy((real *)dz + (first + r) * n, gradient, n * sizeof *row);
         }
         add_logs(size, losses + first, totals, ones);

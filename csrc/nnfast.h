@@ -105,7 +105,8 @@ typedef struct nn_exchange {
     double *losses;        /* [batch], of a loss */
 } nn_exchange;
 
-/* What Python is to do before a run goes on: for these rows of the order. exchange: of a custom row, -1: of the loss. */
+/* What Python is to do before a run goes on, for these rows of the order. exchange: a custom row's, or -1, the loss'.
+ */
 typedef struct nn_wanted {
     int64_t exchange, backward, first, rows;
 } nn_wanted;
@@ -128,8 +129,8 @@ typedef struct nn_call {
     double label_smoothing;
     double constants[4];          /* of the rule (optim.c) */
     double clip_value, clip_norm; /* 0: none */
-    const double *rates;       /* [steps][NN_RATES] step size, epsilon, shrinkage, corrections included */
-    void *state;               /* [slots][n_theta] */
+    const double *rates;          /* [steps][NN_RATES] step size, epsilon, shrinkage, corrections included */
+    void *state;                  /* [slots][n_theta] */
     int64_t slots;
     int64_t n_theta;
     void *buffers;          /* [n_buffers], written when there is an optimizer */
@@ -138,7 +139,7 @@ typedef struct nn_call {
     int64_t first_step;     /* ... the number of the call's first step */
     nn_exchange *exchanges; /* of the custom rows' functions */
     nn_exchange loss_exchange;
-    void *gradient;         /* [n_theta] or NULL: receives the gradient of the one step */
+    void *gradient; /* [n_theta] or NULL: receives the gradient of the one step */
     void *outputs;  /* [n][n_out] or NULL */
     int64_t threads;
     double serial_below; /* FLOP a thread must have before one more thread is used */

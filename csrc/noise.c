@@ -1,16 +1,17 @@
 /* noise.c: what training adds at random.
  *
- *     dropout         y = x f, f = 0 with probability rate, else 1 / (1 - rate)     dx = dy f     (Srivastava et al., JMLR 15, 2014)
- *     gaussian_noise  y = x + stddev g, g normal                                    dx = dy
+ *     dropout         y = x f, f = 0 with probability rate, else 1 / (1 - rate)     dx = dy f     (Srivastava et al.,
+ * JMLR 15, 2014) gaussian_noise  y = x + stddev g, g normal                                    dx = dy
  *
- * Draws are words of Philox4x32-10 (Salmon et al., SC 2011), a function of the seed, the step, the stream of the layer, the row
- * of the minibatch and the column: the same on any ISA and in both dtypes. f lies where other layers keep a slope.
+ * Draws are words of Philox4x32-10 (Salmon et al., SC 2011), a function of the seed, the step, the stream of the layer,
+ * the row of the minibatch and the column: the same on any ISA and in both dtypes. f lies where other layers keep a
+ * slope.
  */
 #include "engine.h"
 #include "vecmath.h"
 
-/* Words of 32 bits for CHUNK columns: the counters (8 i + 0..7, row, step, stream) of chunk i give four words each; the first
- * two of all eight are columns 0 to 15, two by two, the others 16 to 31. */
+/* Words of 32 bits for CHUNK columns: the counters (8 i + 0..7, row, step, stream) of chunk i give four words each; the
+ * first two of all eight are columns 0 to 15, two by two, the others 16 to 31. */
 enum { CHUNK = 32, COUNTERS = 8, PAIRS = VECTOR_BYTES / 8 };
 
 typedef struct draw {
@@ -24,7 +25,8 @@ static void draw_words(draw d, uint32_t row, uint32_t chunk, uint32_t *out)
         for (int i = 0; i < PAIRS; i++) a[i] = COUNTERS * chunk + first + i;
         uint32_t k0 = d.key[0], k1 = d.key[1];
         for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-            const words left = multiply_words(a, words_of(0xD2511F53u)), right = multiply_words(c, words_of(0xCD9E8D57u));
+            const words left = multiply_words(a, words_of(0xD2511F53u)),
+                        right = multiply_words(c, words_of(0xCD9E8D57u));
             a = (right >> 32) ^ b ^ words_of(k0);
             b = right;
             c = (left >> 32) ^ e ^ words_of(k1);
@@ -42,7 +44,8 @@ static draw draw_of(const program *p, const layer *l, int which)
     const nn_call *c = p->call;
     const uint64_t step = (uint64_t)(c->first_step + c->step);
     const uint32_t stream = 2 * (uint32_t)l->attributes[NN_STREAM] + (uint32_t)which;
-    return (draw){{(uint32_t)c->seed, (uint32_t)(c->seed >> 32)}, (uint32_t)step, stream ^ (uint32_t)(step >> 32) << 16};
+    return (draw){
+        {(uint32_t)c->seed, (uint32_t)(c->seed >> 32)}, (uint32_t)step, stream ^ (uint32_t)(step >> 32) << 16};
 }
 
 void FN(dropout_forward)(const program *p, const layer *l, const worker *w, share s)

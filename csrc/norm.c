@@ -1,4 +1,5 @@
-/* norm.c: batch and layer normalisation, y = gamma h + beta with h = (x - mean) / deviation, deviation = sqrt(variance + epsilon).
+/* norm.c: batch and layer normalisation, y = gamma h + beta with h = (x - mean) / deviation, deviation = sqrt(variance
+ * + epsilon).
  *
  *     batch_norm  mean and variance of a column over the rows of the minibatch; outside training the running ones
  *         dx = gamma / deviation (dy - mean of dy - h mean of dy h)       (Ioffe and Szegedy, arXiv 1502.03167)
@@ -6,9 +7,10 @@
  *         dx = (g - mean of g - h mean of g h) / deviation, g = gamma dy  (Ba, Kiros and Hinton, arXiv 1607.06450)
  *     both        dgamma = sum over the rows of dy h, dbeta = that of dy
  *
- * Sums over rows run by the rule of dW, in blocks of 256, so a column belongs to one thread; sums over a row in 16 lanes. h is
- * kept for the way back; behind it, in the padding of a row, layer_norm keeps 1 / deviation. batch_norm needs the sums dgamma and dbeta of the
- * whole minibatch before any dx: its pass back belongs to the phase after them (prepare.c).
+ * Sums over rows run by the rule of dW, in blocks of 256, so a column belongs to one thread; sums over a row in 16
+ * lanes. h is kept for the way back; behind it, in the padding of a row, layer_norm keeps 1 / deviation. batch_norm
+ * needs the sums dgamma and dbeta of the whole minibatch before any dx: its pass back belongs to the phase after them
+ * (prepare.c).
  */
 #include "engine.h"
 
@@ -57,8 +59,8 @@ void FN(norm_ready)(const program *p, const layer *l)
 enum { GROUP = 4 }; /* vectors of columns at a time, whose chains do not wait for each other */
 
 /* The sum over the rows of (x - centre)^power, of `size` vectors of columns. */
-INLINE void sum_rows(const int size, const bool squares, const program *p, const layer *l, int rows, int j, const vec *centre,
-                     vec *total)
+INLINE void sum_rows(const int size, const bool squares, const program *p, const layer *l, int rows, int j,
+                     const vec *centre, vec *total)
 {
     UNROLL for (int v = 0; v < size; v++)
         total[v] = splat(0);

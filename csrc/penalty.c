@@ -3,7 +3,8 @@
  *     J gets  sum_n (l1 sum_k |w[k][n]| + l2 sum_k w[k][n]^2)        dW gets  l1 sign(w) + 2 l2 w
  *     max_norm  w[k][n] *= max / |w[.][n]| where the norm of a column, the weights into one unit, is larger
  *
- * Sums over k run by the rule of all product sums, in blocks of 256; those of the columns are added as doubles, ascending.
+ * Sums over k run by the rule of all product sums, in blocks of 256; those of the columns are added as doubles,
+ * ascending.
  */
 #include "engine.h"
 #include "vecmath.h"

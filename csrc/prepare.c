@@ -85,8 +85,7 @@ static void choose_columns(program *p, int64_t rows)
 {
     layer *last = p->layers + p->n_layers - 1;
     last->narrow = last->op == NN_DENSE && last->n_out <= MAX_NARROW && rows >= LANES && !last->penalised &&
-                   !reads_sparse(p, last) &&
-                   !last->constrained && p->call->loss != NN_PYTHON_LOSS &&
+                   !reads_sparse(p, last) && !last->constrained && p->call->loss != NN_PYTHON_LOSS &&
                    !(p->backward && p->call->loss == NN_NO_LOSS);
     p->unit = last->narrow ? 16 : 1;
     if (last->narrow) last->row = round_up(at_most(rows, BLOCK), 16) + 64 / (int64_t)sizeof(real);
@@ -138,8 +137,8 @@ static bool couples(const program *p, int i)
 
 static bool is_custom(const program *p, int i) { return i < p->n_layers && p->layers[i].op == NN_CUSTOM; }
 
-/* The layers between two that couple are a stage. A layer that couples begins its stage on the way forward, and ends the
- * stage before it on the way back: there what the batch, or Python, makes of its gradient is known. */
+/* The layers between two that couple are a stage. A layer that couples begins its stage on the way forward, and ends
+ * the stage before it on the way back: there what the batch, or Python, makes of its gradient is known. */
 static void add_phases(program *p)
 {
     const int n = p->n_layers;
@@ -199,8 +198,7 @@ static void *take(places *at, int64_t n, size_t size)
 /* Does the update always follow the sums of dW at once, in theta alone (sparse.c)? */
 static bool without_gradient(const program *p, const layer *l)
 {
-    return reads_sparse(p, l) && l->fuse_update && plain_sgd(p->call) && step_at(p).size <= BLOCK &&
-           !p->update_last;
+    return reads_sparse(p, l) && l->fuse_update && plain_sgd(p->call) && step_at(p).size <= BLOCK && !p->update_last;
 }
 
 /* In the packed vectors; layers without a gradient lie behind its end. */
@@ -215,7 +213,9 @@ static void place_parameters(program *p)
             l->bias = p->n_packed;
             l->weights = l->bias + outputs;
             switch (l->op) {
-            case NN_DENSE: p->n_packed = l->weights + (l->narrow ? l->n_out : round_up(l->n_out, LANES)) * inputs; break;
+            case NN_DENSE:
+                p->n_packed = l->weights + (l->narrow ? l->n_out : round_up(l->n_out, LANES)) * inputs;
+                break;
             case NN_BATCH_NORM:
             case NN_LAYER_NORM: p->n_packed = l->weights + outputs; break;
             case NN_CUSTOM: p->n_packed = l->weights + round_up((int64_t)l->attributes[NN_N_PARAMETERS], 16); break;
@@ -230,7 +230,9 @@ static int64_t cost_of(const program *p, const layer *l)
 {
     switch (l->op) {
     case NN_DENSE:
-        return l->trainable && !reads_sparse(p, l) ? (int64_t)(l->narrow ? l->n_out : round_up(l->n_out, LANES)) * l->n_in : 0;
+        return l->trainable && !reads_sparse(p, l)
+                   ? (int64_t)(l->narrow ? l->n_out : round_up(l->n_out, LANES)) * l->n_in
+                   : 0;
     case NN_BATCH_NORM:
     case NN_LAYER_NORM: return 2 * l->n_out;
     case NN_CUSTOM: return l->trainable ? (int64_t)l->attributes[NN_N_PARAMETERS] : 0;
@@ -262,7 +264,8 @@ static size_t place(program *p, char *base)
     for (int i = 0; i < p->n_layers; i++) {
         layer *l = p->layers + i;
         const int64_t size = l->row * (l->narrow ? l->n_out : rows);
-        const bool keeps = needs_z(l->activation) || l->op == NN_DROPOUT || l->op == NN_BATCH_NORM || l->op == NN_LAYER_NORM;
+        const bool keeps =
+            needs_z(l->activation) || l->op == NN_DROPOUT || l->op == NN_BATCH_NORM || l->op == NN_LAYER_NORM;
         l->y = values;
         l->dy = l->y + size;
         values = l->dy + (p->backward || c->loss != NN_NO_LOSS ? size : 0);
@@ -337,12 +340,13 @@ int FN(prepare)(nn_call *c)
     for (int i = 0; i < p->n_layers; i++) {
         const layer *l = p->layers + i;
         if (l->op == NN_DENSE) parameters += (reads_sparse(p, l) ? p->sparse.per_row : (double)l->n_in) * l->n_out;
-        p->penal |= c->loss != NN_NO_LOSS && l->penalised;
+        p->penalised |= c->loss != NN_NO_LOSS && l->penalised;
     }
     p->work_of_row = parameters * (p->backward ? 3 : 1);
     const double useful = c->serial_below > 0 ? 2 * p->work_of_row * rows / c->serial_below : NN_MAX_THREADS;
     p->threads = useful < 2 ? 1 : (int)at_most(c->threads, useful > NN_MAX_THREADS ? NN_MAX_THREADS : (int64_t)useful);
-    p->side_by_side = !p->staged && p->threads > 1 && rows > BLOCK && (!p->backward || (parameters <= SMALL_NET && !c->csr.indptr));
+    p->side_by_side =
+        !p->staged && p->threads > 1 && rows > BLOCK && (!p->backward || (parameters <= SMALL_NET && !c->csr.indptr));
     p->n_workers = p->side_by_side ? p->threads : p->staged ? (int)((rows + BLOCK - 1) / BLOCK) : 1;
     p->workers = calloc(p->n_workers, sizeof *p->workers);
     if (!p->workers) goto out_of_memory;

@@ -8,7 +8,8 @@
  *     gather, forward, loss, backward | barrier | sum the losses, parameter pass, cursor | barrier
  *
  * Where a layer couples the rows of a batch, or Python takes over, the step has more phases (prepare.c): each is a walk
- * over all blocks through some of the layers, or what happens between two such walks. The cursor is (step, phase, block).
+ * over all blocks through some of the layers, or what happens between two such walks. The cursor is (step, phase,
+ * block).
  */
 #include <time.h>
 
@@ -272,7 +273,7 @@ static void go_on(call_run *run, step s, int64_t blocks)
     const phase *ph = p->phases + c->phase;
     const int64_t rows = at_most(blocks * BLOCK, s.size - c->block * BLOCK);
     if (ph->loss) {
-        if (c->block == 0 && p->penal) c->loss_sum += (double)s.size * FN(penalties)(p);
+        if (c->block == 0 && p->penalised) c->loss_sum += (double)s.size * FN(penalties)(p);
         for (int64_t b = 0; b < blocks; b++)
             c->loss_sum = sum_from(c->loss_sum, p->workers[p->staged ? c->block + b : b].losses,
                                    at_most(BLOCK, rows - b * BLOCK));
@@ -311,7 +312,7 @@ static void do_blocks(call_run *run, const phase *ph, step st, const nn_team *te
     const int64_t position = st.first + own * BLOCK;
     const double scale = 1 / (double)st.size;
     pass s = {.rows = rows, .first = true, .part = 0, .parts = 1, .from = w, .to = w->gradient};
-    if (ph->gather && block == 0 && p->penal)
+    if (ph->gather && block == 0 && p->penalised)
         for (int i = 0; i < p->n_layers; i++) FN(penalty)(p, p->layers + i, (share){0, 0, team->index, team->size});
     if (p->side_by_side) {
         if (rows > 0) {
@@ -481,8 +482,13 @@ static void backward_work(void *argument, const nn_team *team)
         for (int r = s.first; r < s.end && run->dx; r++)
             memcpy(run->dx + (first + r) * c->n_in, w->values + from->dy + r * from->row, c->n_in * sizeof(real));
         nn_barrier(team);
-        pass u = {
-            .rows = rows, .first = first == 0, .from = w, .to = p->gradient, .part = team->index, .parts = team->size, .cost = p->phases->cost};
+        pass u = {.rows = rows,
+                  .first = first == 0,
+                  .from = w,
+                  .to = p->gradient,
+                  .part = team->index,
+                  .parts = team->size,
+                  .cost = p->phases->cost};
         FN(dense_update)(p, l, &u);
         nn_barrier(team);
     }
