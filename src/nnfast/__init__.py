@@ -1,5 +1,7 @@
 """nnfast: dense neural networks on the CPU, trained at the speed of the machine."""
 
+from typing import TYPE_CHECKING, Any
+
 from nnfast import ops, schedules
 from nnfast.backend import get_num_threads, info, set_num_threads, use_backend
 from nnfast.callbacks import (
@@ -15,6 +17,26 @@ from nnfast.layers import Activation, Dense, Flatten
 from nnfast.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from nnfast.sequential import Sequential, load
 from nnfast.training import NonFiniteLossWarning
+
+if TYPE_CHECKING:
+    from nnfast.diagnosis import diagnose
+    from nnfast.search import minimize
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import at first use what most programs do without."""
+        if name == "diagnose":
+            from nnfast.diagnosis import diagnose as found
+        elif name == "minimize":
+            from nnfast.search import minimize as found
+        else:
+            raise AttributeError(f"module 'nnfast' has no attribute {name!r}")
+        return found
+
+    def __dir__() -> list[str]:
+        """Return the public names."""
+        return [*globals(), *__all__]
+
 
 __version__ = "0.1.0"
 
@@ -38,9 +60,11 @@ __all__ = [
     "Rprop",
     "Sequential",
     "__version__",
+    "diagnose",
     "get_num_threads",
     "info",
     "load",
+    "minimize",
     "ops",
     "schedules",
     "set_num_threads",

@@ -35,27 +35,31 @@ def forward(plan: Plan, theta: Array, x: Array) -> dict[int, Array]:
     return a
 
 
-def backward(plan: Plan, theta: Array, a: dict[int, Array], d_output: Array) -> Array:
-    """Return d loss / d theta, shape (n_theta,), for d loss / d output, shape (m, n_out)."""
+def backward(
+    plan: Plan, theta: Array, a: dict[int, Array], d_output: Array
+) -> tuple[Array, dict[int, Array]]:
+    """Return d loss / d theta, shape (n_theta,), and d loss / d a by offset, of the last one's."""
     gradient = np.zeros_like(theta)
     d = {plan.rows[-1].output: d_output}
     for row in reversed(plan.rows):
         source = row.inputs[0]
-        x, y, dy = a[source], a[row.output], d.pop(row.output)
+        x, y, dy = a[source], a[row.output], d[row.output]
         dx = OPS[row.op].backward(row, x, y, dy, theta, gradient, source != 0)
         if dx is not None:
             d[source] = d[source] + dx if source in d else dx
-    return gradient
+    return gradient, d
 
 
 class ReferenceRun:
-    """A job under way; see `nnfast.backend.Run`."""
+    """A job under way; see `nnfast.backend.Run` and `Trace`."""
 
     def __init__(self, job: Job) -> None:
         self.steps = 0
         self.rows = 0
         self.loss = job.loss_before
         self.finite = True
+        self.a: dict[int, Array] = {}
+        self.d: dict[int, Array] = {}
         self._job = job
         self._row = 0
         trains = job.optimizer is not None or job.gradient is not None
@@ -75,8 +79,8 @@ class ReferenceRun:
         job, theta = self._job, self._job.theta
         positions = slice(self._row, self._row + self._rows_of_a_step)
         rows = job.order[positions]
-        a = forward(job.plan, theta, job.x[rows].astype(theta.dtype))
-        output = a[job.plan.rows[-1].output]
+        self.a = forward(job.plan, theta, job.x[rows].astype(theta.dtype))
+        output = self.a[job.plan.rows[-1].output]
         if job.outputs is not None:
             job.outputs[positions] = output
         if job.loss is not None and job.y is not None:
@@ -91,13 +95,13 @@ class ReferenceRun:
                 self.finite = False
                 return
             if trains:
-                self._learn(a, (d_output / len(rows)).astype(theta.dtype))
+                self._learn((d_output / len(rows)).astype(theta.dtype))
         self._row += len(rows)
         self.steps += 1
 
-    def _learn(self, a: dict[int, Array], d_output: Array) -> None:
+    def _learn(self, d_output: Array) -> None:
         job = self._job
-        gradient = backward(job.plan, job.theta, a, d_output)
+        gradient, self.d = backward(job.plan, job.theta, self.a, d_output)
         if job.gradient is not None:
             job.gradient[:] = gradient
         if job.optimizer is None or job.state is None or job.rates is None:
