@@ -214,6 +214,7 @@ class Diagnosis:
         return [head, *(_cells(row)[: len(head)] for row in self.layers)]
 
 
+@np.errstate(all="ignore")
 def diagnose(
     net: Sequential,
     X: Any,
@@ -283,9 +284,8 @@ def diagnose(
     step_of = np.full_like(exact.theta, np.nan)
     if rule is not None and not where:
         moved = _network(net, net.dtype)
-        data = single if net.dtype == np.float32 else double
         training.train_on_batch(
-            moved, data.x, data.y, loss=data.loss, optimizer=rule, threads=threads
+            moved, X[order], y[order], loss=whole.loss, optimizer=rule, threads=threads
         )
         step_of = moved.theta.astype(np.float64) - net.theta
     errors = {} if where else probes.difference_errors(exact, double, threads)

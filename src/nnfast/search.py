@@ -195,8 +195,8 @@ def minimize(
     search = _Search(f, net, callback, method if show else "")
     end = _End(False, "the callback ended it")
     try:
-        J, _ = search(search.start)
-        if not math.isfinite(J) and method in (*LOCAL, "basin_hopping"):
+        search(search.start)
+        if not search.finite and method in (*LOCAL, "basin_hopping"):
             raise ValueError(
                 "J: expected a finite number to start from, got another; "
                 "diagnose(net, X, y) tells where it comes from"
@@ -257,31 +257,41 @@ class _Search:
         self.iterations = 0
         self.history: list[float] = []
         self.minima: list[float] = []
-        self._last = np.full(self.start.size, math.nan), math.nan, self.start
+        self._highest = 0.0
+        self._at = np.full(self.start.size, math.nan)
+        self._last = math.nan, self.start
+        self.finite = True
 
     def __call__(self, v: Array) -> tuple[float, Array]:
-        """Return J and its gradient; infinity and zeros where J is not finite."""
+        """Return J and its gradient; where J is not finite, a height above all seen, and zeros.
+
+        (From infinity no line search finds back.) `finite` tells which.
+        """
+        if np.array_equal(v, self._at):
+            return self._last
         theta = self._frozen.copy()
         theta[self.free] = v
         J, gradient = self._f(theta)
-        if not math.isfinite(J):
-            J, gradient = math.inf, np.zeros_like(gradient)
-        if self.lowest > J:
+        self.finite = math.isfinite(J)
+        if not self.finite:
+            J, gradient = 2 * self._highest + 1, np.zeros_like(gradient)
+        elif self.lowest > J:
             self.lowest, self.best = J, theta
+        self._highest = max(self._highest, J)
+        self._at, self._last = v.copy(), (J, gradient[self.free])
         self.history.append(self.lowest)
-        self._last = v.copy(), J, gradient[self.free]
         self._tell()
         if self._callback and self._callback(len(self.history), self.lowest, self.best):
             raise _Stopped
-        return J, gradient[self.free]
+        return self._last
 
     def value(self, v: Array) -> float:
         """Return J alone."""
         return self(v)[0]
 
     def gradient(self, v: Array) -> Array:
-        """Return the gradient alone, which the last evaluation may have brought."""
-        return self._last[2] if np.array_equal(v, self._last[0]) else self(v)[1]
+        """Return the gradient alone."""
+        return self(v)[1]
 
     def count(self, *_: Any) -> None:
         """Count an iteration: a callback of SciPy's."""
@@ -324,6 +334,10 @@ def _local(
     options: Mapping[str, Any],
     bounds: Any = None,
 ) -> _End:
+    search(start)
+    if not search.finite:
+        search.minima.append(math.inf)
+        return _End(False, "J is not finite at the start")
     if method == "gradient_descent":
         J, end = _gradient_descent(search, start, limit, tolerance, **options)
     else:
