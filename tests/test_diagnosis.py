@@ -21,6 +21,8 @@ from nnfast.reference import activations
 
 X, Y = load_digits()
 XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1.0]]), np.array([0, 1, 1, 0])
+NOISE = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+CLASSES = np.arange(200) % 3
 HEALTHY = (Dense(64, "tanh"), Dense(10))
 
 
@@ -66,6 +68,16 @@ def test_numbers(current: Any) -> None:
     assert [row.name for row in found.layers] == ["0 dense tanh", "1 dense relu", "2 dense"]
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "arctan", "elu", "softplus"])
+def test_saturated_is_where_the_slope_is_below_a_twentieth(name: str) -> None:
+    z = NOISE * 4
+    slope = activations.activation_grad(activations.activation(z, name), np.ones_like(z), name)
+    share = (slope < 0.05 * (0.25 if name == "sigmoid" else 1)).mean()
+    row = nn.diagnose(net(Activation(name), Dense(3)), z, CLASSES).layers[0]
+    assert 0.1 < share < 0.9
+    assert row.saturated == pytest.approx(share)
+
+
 @each_case
 def test_every_configuration(case: Case) -> None:
     x, y, _ = case.data("float32")
@@ -98,8 +110,6 @@ def test_a_kink_at_the_start_is_no_wrong_gradient() -> None:
         assert max(row.difference_error for row in found.layers) < 1e-6
 
 
-NOISE = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-CLASSES = np.arange(200) % 3
 DEEP = (*[Dense(24, "sigmoid")] * 7, Dense(3))
 _EQUAL = np.full((6, 5), 0.3)
 FAULTS = {
@@ -271,7 +281,7 @@ def test_a_wrong_gradient_is_found_and_placed(use: Any, monkeypatch: pytest.Monk
         "activation_grad",
         lambda a, da, name: right(a, da, name) * (1.01 if name == "tanh" else 1),
     )
-    mine = net(Dense(6, "sigmoid"), Activation("tanh"), Dense(5), Dense(3))
+    mine = net(Dense(400, "sigmoid"), Activation("tanh"), Dense(5), Dense(3))
     found = nn.diagnose(mine, NOISE, CLASSES)
     assert [row.difference_error > 1e-3 for row in found.layers] == [True, False, False, False]
     assert "gradient of layer 0 dense sigmoid differs" in found.advice[0]
