@@ -157,9 +157,9 @@ def _inputs(d: Diagnosis) -> Iterator[str]:
     if max(mean.max(), varied.max()) > 10 or varied.max() < 0.01 or apart:
         yield (
             f"The inputs are not scaled: their means go up to {mean.max():.3g}, their standard "
-            f"deviations from {varied.min():.3g} to {varied.max():.3g}; bring them to about 0 and "
-            "1, with (X - X.mean(axis=0)) / X.std(axis=0) of the training rows, an Encoder, or "
-            "BatchNorm() as the first layer."
+            f"deviations from {varied.min():.3g} to {varied.max():.3g}. Bring them to about 0 and "
+            "1: subtract the mean of the training rows, divide by their standard deviation (for "
+            "tables Encoder does), or begin with BatchNorm()."
         )
 
 
