@@ -64,19 +64,17 @@ def plot_diagnosis(found: Diagnosis, path: str | os.PathLike[str] | None = None)
 
 
 def plot_search(result: Result, path: str | os.PathLike[str] | None = None) -> Any:
-    """Draw the lowest J by the number of evaluations, and the minima found."""
+    """Draw J of each evaluation, and the lowest so far."""
     with _figure(path, (7, 4.2)) as figure:
         axes = figure.subplots()
-        best = result.history
-        seen = np.arange(1, len(best) + 1)
-        axes.step(seen, best, where="post", color=_BLUE, label="lowest J so far")
-        for place, J in enumerate(sorted(result.minima) if len(result.minima) > 1 else ()):
-            label = "local minima found" if place == 0 else None
-            axes.axhline(J, color=_ORANGE, lw=0.8, alpha=0.6, zorder=0, label=label)
-        finite = best[np.isfinite(best)]
-        if finite.size and 0 < finite.min() < finite.max() / 30:
+        J = np.where(np.isfinite(result.history), result.history, np.nan)
+        lowest, seen = np.fmin.accumulate(J), np.arange(1, len(J) + 1)
+        size = float(np.clip(3000 / len(J), 1, 12))
+        axes.scatter(seen, J, s=size, color=_ORANGE, alpha=0.6, linewidths=0, label="J")
+        axes.step(seen, lowest, where="post", color=_BLUE, label="lowest so far")
+        if 0 < np.nanmin(J, initial=np.inf) < np.nanmax(J, initial=0) / 30:
             axes.set_yscale("log")
-        axes.set(xlabel="evaluations of J", ylabel="J", title=result.method)
+        axes.set(xlabel="evaluations", ylabel="J", title=result.method)
         axes.locator_params(axis="x", integer=True)
         axes.grid(axis="y", color=_PALE, lw=0.6)
         axes.legend(frameon=False)

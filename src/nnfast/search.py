@@ -50,7 +50,7 @@ class Result:
     message : str
         Why it ended.
     history : ndarray, shape (evaluations,)
-        Lowest J so far after each evaluation; the first is J at the start.
+        J of each evaluation, infinite where it is not finite; the first is that of the start.
     minima : list of float
         J at the end of each local search, in their order.
     """
@@ -279,7 +279,7 @@ class _Search:
             self.lowest, self.best = J, theta
         self._highest = max(self._highest, J)
         self._at, self._last = v.copy(), (J, gradient[self.free])
-        self.history.append(self.lowest)
+        self.history.append(J if self.finite else math.inf)
         self._tell()
         if self._callback and self._callback(len(self.history), self.lowest, self.best):
             raise _Stopped
