@@ -55,6 +55,21 @@ class Run(Protocol):
         """Work for about so many seconds; True while there is more to do."""
 
 
+class Trace(Run, Protocol):
+    """A finished step that has kept what passed through the rows, by their offset.
+
+    Attributes
+    ----------
+    a : Mapping
+        Outputs, shape (m, n); the input lies at 0.
+    d : Mapping
+        Derivatives of the mean loss with respect to them; empty where the loss is not finite.
+    """
+
+    a: dict[int, Array]
+    d: dict[int, Array]
+
+
 class Backend(Protocol):
     """What both machines offer. Arrays are checked before; `out`-like ones are C-contiguous."""
 
@@ -356,6 +371,15 @@ def current() -> Backend:
     if _Chosen.backend is None:
         _Chosen.backend = _make(os.environ.get("NNFAST_BACKEND") or None)
     return _Chosen.backend
+
+
+def trace(job: Job) -> Trace:
+    """Run a job of one step on the reference machine, whichever is in use, and return the step."""
+    from nnfast.reference import ReferenceBackend
+
+    run = ReferenceBackend().run(job)
+    run.advance(0.0)
+    return run
 
 
 def use_backend(name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -57,7 +57,7 @@ NAMES = ("sgd", "adam", "adamw", "adagrad", "rmsprop", "rprop")
 """In the order of csrc/nnfast.h."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Clipping:
     """What all optimizers can do to a gradient before their rule sees it.
 
@@ -73,6 +73,13 @@ class Clipping:
     clip_value: float | None = None
     clip_norm: float | None = None
 
+    def __repr__(self) -> str:
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        clipping = {name: settings.pop(name) for name in ("clip_value", "clip_norm")}
+        settings |= {name: bound for name, bound in clipping.items() if bound is not None}
+        listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"{type(self).__name__}({listed})"
+
     def _check_clipping(self) -> None:
         for name in ("clip_value", "clip_norm"):
             if (bound := getattr(self, name)) is not None:
@@ -81,7 +88,7 @@ class Clipping:
             raise ValueError("clipping: expected clip_value or clip_norm, got both; leave one out")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(Clipping):
     """Stochastic gradient descent: ``theta -= lr * g``.
 
@@ -128,7 +135,7 @@ class SGD(Clipping):
         return _rates(schedules.steps_of(self.lr, first_step, n))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(Clipping):
     """Adam (Kingma and Ba, ICLR 2015, algorithm 1).
 
@@ -181,7 +188,7 @@ class Adam(Clipping):
         return _rates(lr * root / (1 - _power(self.betas[0], t)), self.eps * root)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """Adam with a decay apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101).
 
@@ -203,7 +210,7 @@ class AdamW(Adam):
         return rates
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adagrad(Clipping):
     """Adagrad (Duchi, Hazan and Singer, JMLR 12, 2011).
 
@@ -255,7 +262,7 @@ class Adagrad(Clipping):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RMSprop(Clipping):
     """RMSprop (Tieleman and Hinton, 2012), centred after Graves (arXiv 1308.0850, eq. 38).
 
@@ -308,7 +315,7 @@ class RMSprop(Clipping):
         return _rates(schedules.steps_of(self.lr, first_step, n), self.eps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rprop(Clipping):
     """Rprop (Riedmiller and Braun, 1993), for full batches: a step size for each parameter.
 

@@ -73,6 +73,11 @@ class Sequential:
         self._network: training_.Network | None = None
 
     @property
+    def built(self) -> bool:
+        """Whether the plan is made and theta is there."""
+        return self._network is not None
+
+    @property
     def plan(self) -> Plan:
         """The table that backends run. ValueError before `build`."""
         return self._built().plan
@@ -282,7 +287,7 @@ class Sequential:
         return training_.loss_and_grad(self._built(), data, training, threads)
 
     def objective(
-        self, X: Any, y: Any, loss: AnyLoss | None = None
+        self, X: Any, y: Any, loss: AnyLoss | None = None, threads: int | None = None
     ) -> Callable[[Any], tuple[float, Array]]:
         """Return ``f(theta) -> (J, gradient)``, computed in float64 whatever the dtype.
 
@@ -300,7 +305,8 @@ class Sequential:
                     f"theta: expected shape {built.theta.shape}, got {values.shape}; "
                     "start from net.theta"
                 )
-            return training_.loss_and_grad(dataclasses.replace(network, theta=values), data)
+            point = dataclasses.replace(network, theta=values)
+            return training_.loss_and_grad(point, data, threads=threads)
 
         return f
 

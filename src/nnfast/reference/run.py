@@ -78,13 +78,15 @@ def row_losses(
 
 
 class ReferenceRun:
-    """A job under way; see `nnfast.backend.Run`."""
+    """A job under way; see `nnfast.backend.Run` and `Trace`."""
 
     def __init__(self, job: Job) -> None:
         self.steps = 0
         self.rows = 0
         self.loss = job.loss_before
         self.finite = True
+        self.a: dict[int, Array] = {}
+        self.d: dict[int, Array] = {}
         self._job = job
         self._row = 0
         self._trains = job.optimizer is not None or job.gradient is not None
@@ -109,8 +111,8 @@ class ReferenceRun:
         buffers = np.empty(0, theta.dtype) if job.buffers is None else job.buffers
         number = job.first_step + self.steps
         step = Step(job.plan, theta, buffers, job.training, job.seed, number)
-        a = forward(step, x.astype(theta.dtype))
-        output = a[job.plan.rows[-1].output]
+        self.a = forward(step, x.astype(theta.dtype))
+        output = self.a[job.plan.rows[-1].output]
         if job.outputs is not None:
             job.outputs[positions] = output
         if job.loss is not None and job.y is not None:
@@ -125,13 +127,13 @@ class ReferenceRun:
                 self.finite = False
                 return
             if self._trains:
-                self._learn(step, a, d_output.reshape(len(rows), -1).astype(theta.dtype))
+                self._learn(step, d_output.reshape(len(rows), -1).astype(theta.dtype))
         self._row += len(rows)
         self.steps += 1
 
-    def _learn(self, step: Step, a: dict[int, Array], d_output: Array) -> None:
+    def _learn(self, step: Step, d_output: Array) -> None:
         job, rule = self._job, self._job.optimizer
-        gradient, _ = backward(step, a, d_output)
+        gradient, self.d = backward(step, self.a, d_output)
         if job.gradient is not None:
             job.gradient[:] = gradient
         if rule is None or job.state is None or job.rates is None:
