@@ -2,17 +2,21 @@
 
 from nnfast import ops, schedules
 from nnfast.backend import get_num_threads, info, set_num_threads, use_backend
+from nnfast.backups import BackupAndRestore
 from nnfast.callbacks import (
     Callback,
     CSVLogger,
     EarlyStopping,
-    History,
     LambdaCallback,
+    LearningRateScheduler,
     ModelCheckpoint,
-    ProgressBar,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
 )
+from nnfast.history import History
 from nnfast.layers import Activation, Dense, Flatten
 from nnfast.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
+from nnfast.progress import ProgressBar
 from nnfast.sequential import Sequential, load
 from nnfast.training import NonFiniteLossWarning
 
@@ -24,6 +28,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "Dense",
@@ -31,12 +36,15 @@ __all__ = [
     "Flatten",
     "History",
     "LambdaCallback",
+    "LearningRateScheduler",
     "ModelCheckpoint",
     "NonFiniteLossWarning",
     "ProgressBar",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Rprop",
     "Sequential",
+    "TerminateOnNaN",
     "__version__",
     "get_num_threads",
     "info",

@@ -1,15 +1,20 @@
-"""Pictures of a training, by matplotlib, which is imported only here and only when asked."""
+"""Pictures, by matplotlib, which is imported only here and only when asked."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnfast.formats import replacing
-from nnfast.tabular import TableModel
+from nnfast.metrics import LARGER_IS_BETTER
+
+if TYPE_CHECKING:
+    from nnfast.tabular import TableModel
 
 _INK, _BLUE, _ORANGE, _PALE = "#333333", "#2b6cb0", "#dd6b20", "#dddddd"
 _MOST_NUMBERED = 15
@@ -34,24 +39,58 @@ def plot(model: TableModel, path: str | os.PathLike[str]) -> None:
 
     That is the confusion matrix of a classification, or predicted against true values.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    style: Any = {"axes.edgecolor": _INK, "axes.labelcolor": _INK, "font.size": 10}
-    style |= {"axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "bold"}
-    style["axes.axisbelow"] = True
-    with mpl.rc_context({**mpl.rcParamsDefault, **style}):
-        figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
+    with _figure(path, (11, 4.6)) as figure:
         left, right = figure.subplots(1, 2)
         _losses(left, model)
         if model.target.classes:
             _confusion(right, model)
         else:
             _predicted(right, model)
-        with replacing(path) as file:
-            figure.savefig(file, format=_format(path))
+
+
+def plot_history(
+    epochs: Sequence[int],
+    history: Mapping[str, Sequence[float]],
+    path: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Draw each number over the epochs, that of training and that of validation in one panel."""
+    if not epochs:
+        raise ValueError("History.plot: expected at least one epoch that has ended, got none")
+    names = [n for n in history if not (n.startswith("val_") and n[4:] in history)]
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    with _figure(path, (1 + 4 * columns, 3.6 * rows)) as figure:
+        places = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, name in zip(places, names, strict=False):
+            _curves(axes, np.asarray(epochs) + 1, history, name)
+        for axes in places[len(names) :]:
+            axes.remove()
+    return figure
+
+
+@contextlib.contextmanager
+def _figure(path: str | os.PathLike[str] | None, size: tuple[float, float]) -> Iterator[Any]:
+    """Give a figure in our style, and write it to `path`, if any, at the end."""
+    if path is not None:
+        check(path)
+    try:
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ModuleNotFoundError(
+            'a picture needs matplotlib; pip install "nnfast[plot]"'
+        ) from None
+    style: Any = {"axes.edgecolor": _INK, "axes.labelcolor": _INK, "font.size": 10}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "bold"}
+    style["axes.axisbelow"] = True
+    with mpl.rc_context({**mpl.rcParamsDefault, **style}):
+        figure = Figure(figsize=size, dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        if path is not None:
+            with replacing(path) as file:
+                figure.savefig(file, format=_format(path))
 
 
 def _format(path: str | os.PathLike[str]) -> str:
@@ -60,20 +99,29 @@ def _format(path: str | os.PathLike[str]) -> str:
 
 def _losses(axes: Any, model: TableModel) -> None:
     history, best = model.history.history, model.facts.best_epoch
-    epochs = np.arange(1, len(history["loss"]) + 1)
-    mark = "o" if len(epochs) == 1 else None
-    axes.plot(epochs, history["loss"], marker=mark, color=_BLUE, label="training")
-    axes.plot(epochs, history["val_loss"], marker=mark, color=_ORANGE, label="validation")
     axes.axvline(best, color=_INK, lw=0.8, ls=":", label=f"kept: epoch {best}")
-    low, high = (f(history["loss"] + history["val_loss"]) for f in (min, max))
-    if 0 < low < high / 30:
+    _curves(axes, np.arange(1, len(history["loss"]) + 1), history, "loss")
+    axes.set_ylabel(model.target.loss.replace("_", " "))
+
+
+def _curves(axes: Any, epochs: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
+    """Draw a number of training and, if there is one, that of validation."""
+    mark = "o" if len(epochs) == 1 else None
+    kinds = {name: ("training", _BLUE), f"val_{name}": ("validation", _ORANGE)}
+    drawn = {kind: words for kind, words in kinds.items() if kind in history}
+    for kind, (label, colour) in drawn.items():
+        axes.plot(epochs, history[kind], marker=mark, color=colour, label=label)
+    values = np.concatenate([np.asarray(history[kind], float) for kind in drawn])
+    finite = values[np.isfinite(values)]
+    if finite.size and 0 < finite.min() < finite.max() / 30:
         axes.set_yscale("log")
-    else:
+    elif finite.size and finite.min() >= 0 and not name.endswith(LARGER_IS_BETTER):
         axes.set_ylim(bottom=0)
-    axes.set(xlabel="epoch", ylabel=model.target.loss.replace("_", " "), title="Loss")
+    axes.set(xlabel="epoch", title=name.replace("_", " ").capitalize())
     axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y", color=_PALE, lw=0.6)
-    axes.legend(frameon=False)
+    if len(axes.get_lines()) > 1:
+        axes.legend(frameon=False)
 
 
 def _confusion(axes: Any, model: TableModel) -> None:
