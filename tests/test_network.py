@@ -104,7 +104,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "validation an array": (lambda: network().fit(X, LABELS, validation_data=X), r"validation_data: expected \(X, y\).*ndarray; pass a tuple"),
     "validation of another width": (lambda: network().fit(X, LABELS, validation_data=(X[:, :4], LABELS)), r"X: expected shape \(n, 5\)"),
     "callback no Callback": (lambda: network().fit(X, LABELS, callbacks=[print]), "callbacks: expected objects derived from nnfast.Callback"),
-    "verbose 3": (lambda: network().fit(X, LABELS, verbose=3), "verbose: expected 0, 1 or 'auto', got 3"),
+    "verbose 3": (lambda: network().fit(X, LABELS, verbose=3), "verbose: expected 0, 1, 2 or 'auto', got 3"),
     "threads 0": (lambda: network().fit(X, LABELS, threads=0), "threads: expected an integer of at least 1, got 0"),
     "threads 1000": (lambda: built().predict(X, threads=1000), "threads: expected at most 256 threads, got 1000"),
     # optimizers
@@ -181,10 +181,10 @@ def test_bad_input_is_named(what: str) -> None:
         call()
 
 
-def test_sparse_matrices_are_refused_by_name() -> None:
+def test_sparse_targets_are_refused_by_name() -> None:
     sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(TypeError, match=r"X: expected a dense array, got sparse .*X.toarray\(\)"):
-        network().fit(sparse.csr_matrix(X), LABELS)
+    with pytest.raises(TypeError, match=r"y: expected a dense array, got sparse .*y.toarray\(\)"):
+        network().fit(X, sparse.csr_matrix(X))
 
 
 @pytest.mark.parametrize("what", [w for w in BAD if w.startswith(("y ", "batch", "weights", "lr"))])

@@ -4,15 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 from nnfast import ops, schedules
 from nnfast.backend import get_num_threads, info, set_num_threads, use_backend
+from nnfast.backups import BackupAndRestore
 from nnfast.callbacks import (
     Callback,
     CSVLogger,
     EarlyStopping,
-    History,
     LambdaCallback,
+    LearningRateScheduler,
     ModelCheckpoint,
-    ProgressBar,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
 )
+from nnfast.history import History
 from nnfast.layers import (
     Activation,
     BatchNorm,
@@ -27,6 +30,7 @@ from nnfast.layers import (
 )
 from nnfast.losses import BinaryCrossEntropy, CrossEntropy
 from nnfast.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
+from nnfast.progress import ProgressBar
 from nnfast.regularizers import L1, L1L2, L2, MaxNorm
 from nnfast.sequential import Sequential, load
 from nnfast.training import NonFiniteLossWarning
@@ -62,6 +66,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BackupAndRestore",
     "BatchNorm",
     "BinaryCrossEntropy",
     "CSVLogger",
@@ -76,15 +81,18 @@ __all__ = [
     "History",
     "LambdaCallback",
     "LayerNorm",
+    "LearningRateScheduler",
     "MaxNorm",
     "ModelCheckpoint",
     "NonFiniteLossWarning",
     "ProgressBar",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Rescaling",
     "Residual",
     "Rprop",
     "Sequential",
+    "TerminateOnNaN",
     "__version__",
     "diagnose",
     "get_num_threads",

@@ -54,6 +54,11 @@ class Csr:
     indptr: NDArray[np.int64]
     shape: tuple[int, int]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements."""
+        return self.data.dtype
+
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnfast.formats import replacing
+from nnfast.metrics import LARGER_IS_BETTER
 
 if TYPE_CHECKING:
     from nnfast.diagnosis import Diagnosis
@@ -81,6 +82,26 @@ def plot_search(result: Result, path: str | os.PathLike[str] | None = None) -> A
     return figure
 
 
+def plot_history(
+    epochs: Sequence[int],
+    history: Mapping[str, Sequence[float]],
+    path: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Draw each number over the epochs, that of training and that of validation in one panel."""
+    if not epochs:
+        raise ValueError("History.plot: expected at least one epoch that has ended, got none")
+    names = [n for n in history if not (n.startswith("val_") and n[4:] in history)]
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    with _figure(path, (1 + 4 * columns, 3.6 * rows)) as figure:
+        places = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, name in zip(places, names, strict=False):
+            _curves(axes, np.asarray(epochs) + 1, history, name)
+        for axes in places[len(names) :]:
+            axes.remove()
+    return figure
+
+
 @contextlib.contextmanager
 def _figure(path: str | os.PathLike[str] | None, size: tuple[float, float]) -> Iterator[Any]:
     """Give a figure in our style, and write it to `path`, if any, at the end."""
@@ -112,20 +133,29 @@ def _format(path: str | os.PathLike[str]) -> str:
 
 def _losses(axes: Any, model: TableModel) -> None:
     history, best = model.history.history, model.facts.best_epoch
-    epochs = np.arange(1, len(history["loss"]) + 1)
-    mark = "o" if len(epochs) == 1 else None
-    axes.plot(epochs, history["loss"], marker=mark, color=_BLUE, label="training")
-    axes.plot(epochs, history["val_loss"], marker=mark, color=_ORANGE, label="validation")
     axes.axvline(best, color=_INK, lw=0.8, ls=":", label=f"kept: epoch {best}")
-    low, high = (f(history["loss"] + history["val_loss"]) for f in (min, max))
-    if 0 < low < high / 30:
+    _curves(axes, np.arange(1, len(history["loss"]) + 1), history, "loss")
+    axes.set_ylabel(model.target.loss.replace("_", " "))
+
+
+def _curves(axes: Any, epochs: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
+    """Draw a number of training and, if there is one, that of validation."""
+    mark = "o" if len(epochs) == 1 else None
+    kinds = {name: ("training", _BLUE), f"val_{name}": ("validation", _ORANGE)}
+    drawn = {kind: words for kind, words in kinds.items() if kind in history}
+    for kind, (label, colour) in drawn.items():
+        axes.plot(epochs, history[kind], marker=mark, color=colour, label=label)
+    values = np.concatenate([np.asarray(history[kind], float) for kind in drawn])
+    finite = values[np.isfinite(values)]
+    if finite.size and 0 < finite.min() < finite.max() / 30:
         axes.set_yscale("log")
-    else:
+    elif finite.size and finite.min() >= 0 and not name.endswith(LARGER_IS_BETTER):
         axes.set_ylim(bottom=0)
-    axes.set(xlabel="epoch", ylabel=model.target.loss.replace("_", " "), title="Loss")
+    axes.set(xlabel="epoch", title=name.replace("_", " ").capitalize())
     axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y", color=_PALE, lw=0.6)
-    axes.legend(frameon=False)
+    if len(axes.get_lines()) > 1:
+        axes.legend(frameon=False)
 
 
 def _gradients(axes: Any, found: Diagnosis, places: Any) -> None:

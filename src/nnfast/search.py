@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import checks, inputs
-from nnfast.callbacks import wants_progress
+from nnfast import checks, inputs, progress
 from nnfast.losses import AnyLoss
 from nnfast.plan import Array, Plan, initial_theta
 from nnfast.sequential import Sequential
@@ -191,7 +190,8 @@ def minimize(
     if not net.built:
         net.build(X.shape[1:])
     before, f = net.theta.copy(), net.objective(X, y, loss, threads)
-    show = wants_progress(verbose) and sys.stderr is not None and sys.stderr.isatty()
+    shown = progress.listener(verbose) is not None
+    show = shown and sys.stderr is not None and sys.stderr.isatty()
     search = _Search(f, net, callback, method if show else "")
     end = _End(False, "the callback ended it")
     try:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from nnfast import backend, inputs, rng
+from nnfast import backend, feeds, fitting, inputs, rng
 from nnfast import training as training_
-from nnfast.callbacks import Callback, History
+from nnfast.callbacks import Callback, checked_callbacks
+from nnfast.history import History
 from nnfast.layers import Layer, build_plan, checked_layers
 from nnfast.losses import AnyLoss
 from nnfast.plan import (
@@ -124,7 +125,7 @@ class Sequential:
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         loss: AnyLoss | None = None,
         optimizer: Any = None,
         epochs: int = 1,
@@ -134,9 +135,10 @@ class Sequential:
         validation_split: float = 0.0,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
-        metrics: str | Sequence[str] = (),
+        metrics: Any = (),
         callbacks: Callback | Sequence[Callback] = (),
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
         verbose: object = "auto",
         threads: int | None = None,
     ) -> History:
@@ -147,9 +149,10 @@ class Sequential:
 
         Parameters
         ----------
-        X : array, shape (n, *input_shape)
-            Real numbers of any dtype and strides; not copied.
-        y : array, shape (n,) or (n, n_out)
+        X : array, shape (n, *input_shape), or iterable
+            Real numbers of any dtype and strides; not copied. Without y, an iterable of batches
+            (X, y) or (X, y, sample_weight), each a step; a thread draws the next two.
+        y : array, shape (n,) or (n, n_out), or None
             Integer labels, or targets.
         loss : str or None
             "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", "poisson" (the outputs
@@ -161,9 +164,9 @@ class Sequential:
         epochs, initial_epoch : int
             Train from `initial_epoch` (counted from 0) up to, without, `epochs`.
         batch_size : int
-            Rows of a step; the last step of an epoch may have fewer.
+            Rows of a step; the last step of an epoch may have fewer. Unused with an iterable.
         shuffle : bool
-            Draw a new order of the rows each epoch.
+            Draw a new order of the rows each epoch. Unused with an iterable.
         validation_data : (X, y) or (X, y, sample_weight) or None
             Evaluated after each epoch.
         validation_split : float
@@ -172,11 +175,17 @@ class Sequential:
             Factors of the rows' losses; sums are divided by the number of rows.
         class_weight : dict or None
             Factors by label; 1 for those left out.
-        metrics : sequence of {"accuracy", "mse", "mae"}
-            From the outputs of the training steps, unweighted.
+        metrics : name, function, `nnfast.metrics.Metric`, or a sequence of them
+            "accuracy", "top_5_accuracy" (or any other number), "mse", "mae", "rmse", "r2",
+            "precision", "recall", "f1"; a function (y_true, y_pred) returns a number, or one a
+            row. From the outputs of the training steps, as the loss takes them; unweighted.
         callbacks : sequence of Callback
-        verbose : {"auto", 0, 1}
-            1 draws a bar on stderr if it is a terminal; "auto" is 1.
+        steps_per_epoch : int or None
+            Batches of an epoch, for an iterable alone; passes over it follow each other. None: an
+            epoch is a pass.
+        verbose : {"auto", 0, 1, 2}
+            1 draws a bar on stderr if it is a terminal or a notebook, "auto" is 1; 2 prints a line
+            an epoch on stdout.
         threads : int or None
             Most threads to use.
 
@@ -188,7 +197,7 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            An argument that does not fit.
+            An argument or a batch that does not fit.
 
         Warns
         -----
@@ -196,13 +205,23 @@ class Sequential:
             The loss became NaN or infinite: training stops with theta and the optimizer's state
             as they were at the start of that epoch.
         """
-        X = inputs.features(X)
+        if feeds.yields_batches(X, y):
+            X = feeds.Batches(X, steps_per_epoch)
+            shape = X.first(lambda x, y, weight: x.shape[1:])
+        elif steps_per_epoch is not None:
+            raise ValueError(
+                "steps_per_epoch: expected None with arrays, got "
+                f"{steps_per_epoch!r}; batch_size says how many steps they are"
+            )
+        else:
+            X = inputs.features(X)
+            shape = X.shape[1:]
+        callbacks = checked_callbacks(callbacks)
         if self._network is None:
-            self.build(X.shape[1:])
-        callbacks = training_.checked_callbacks(callbacks)
+            self.build(shape)
         for callback in callbacks:
             callback.model = self
-        return training_.fit(
+        return fitting.fit(
             self._trainable(),
             X,
             y,
@@ -221,6 +240,36 @@ class Sequential:
             verbose=verbose,
             threads=threads,
         )
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        loss: AnyLoss | None = None,
+        optimizer: Any = None,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        threads: int | None = None,
+    ) -> Sequential:
+        """Train for one pass over X, which may be the next part of the data; return self.
+
+        It is a silent `fit` of one epoch: the optimizer's state and the shuffles go on.
+        """
+        self.fit(
+            X,
+            y,
+            loss=loss,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            verbose=0,
+            threads=threads,
+        )
+        return self
 
     def train_on_batch(
         self,
@@ -250,7 +299,7 @@ class Sequential:
         X: Any,
         y: Any,
         loss: AnyLoss | None = None,
-        metrics: str | Sequence[str] = (),
+        metrics: Any = (),
         sample_weight: Any = None,
         threads: int | None = None,
     ) -> dict[str, float]:

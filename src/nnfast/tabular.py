@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import checks, optimizers, rng, sequential
-from nnfast.callbacks import Callback, EarlyStopping, History
+from nnfast.callbacks import Callback, EarlyStopping
 from nnfast.formats import existing, safetensors
+from nnfast.history import History
 from nnfast.layers import Dense
 from nnfast.preprocessing import Category, Encoder, Target
 from nnfast.sequential import Sequential

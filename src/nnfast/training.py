@@ -1,20 +1,23 @@
-"""Training: the only epoch loop. Knows plans, theta, data and the backend, no kind of network."""
+"""Training: passes over data, and a network's numbers. Knows plans, theta, data and the backend.
+
+The epochs of `fit` are in `nnfast.fitting`.
+"""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast import activations, backend, checks, inputs, optimizers
+from nnfast import activations, backend, inputs, optimizers
 from nnfast import metrics as metrics_
-from nnfast.callbacks import Callback, History, ProgressBar, wants_progress
 from nnfast.inputs import Samples
-from nnfast.losses import AnyLoss, Loss
-from nnfast.metrics import Metric
+from nnfast.losses import AnyLoss
+from nnfast.metrics import Metric, Sums
 from nnfast.optimizers import Optimizer
 from nnfast.plan import Array, Job, Plan
 
@@ -42,6 +45,9 @@ class State:
         Steps of this optimizer, which its schedule and corrections count.
     epoch, noise : int
         Epochs and steps of all optimizers: keys of the shuffles and of the noise.
+    started : (str, str) or None
+        Of a `fit` with checkpoints that was interrupted: their folder, and a digest of the numbers
+        that it started from.
     """
 
     optimizer: Optimizer | None = None
@@ -49,6 +55,7 @@ class State:
     step: int = 0
     epoch: int = 0
     noise: int = 0
+    started: tuple[str, str] | None = None
 
     def prepare(self, optimizer: Optimizer, theta: Array) -> Array:
         """Return the slots (n_slots, n_theta): as they are for equal settings, else new."""
@@ -71,103 +78,6 @@ class Network:
     state: State = field(default_factory=State)
 
 
-def fit(
-    network: Network,
-    X: Any,
-    y: Any,
-    *,
-    loss: AnyLoss | None = None,
-    optimizer: Any = None,
-    epochs: int = 1,
-    batch_size: int = 32,
-    shuffle: bool = True,
-    validation_data: Sequence[Any] | None = None,
-    validation_split: float = 0.0,
-    sample_weight: Any = None,
-    class_weight: Mapping[int, float] | None = None,
-    metrics: str | Sequence[str] = (),
-    callbacks: Sequence[Callback] = (),
-    initial_epoch: int = 0,
-    verbose: object = "auto",
-    threads: int | None = None,
-) -> History:
-    """Train the network and return the history; the arguments are those of Sequential.fit."""
-    plan, theta, state = network.plan, network.theta, network.state
-    epochs = checks.integer("epochs", epochs, 1)
-    initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
-    batch_size = checks.integer("batch_size", batch_size, 1)
-    data = inputs.samples(X, y, plan, theta.dtype, loss, sample_weight, class_weight)
-    data, validation = _validation(data, network, validation_data, validation_split)
-    rule = optimizers.get(optimizer)
-    watched = metrics_.get(metrics, data.loss)
-    _refuse_untrainable(plan)
-    history = History()
-    listeners = [history, *callbacks]
-    if wants_progress(verbose):
-        listeners.append(ProgressBar())
-
-    job = _training_job(network, data, rule, batch_size, threads)
-    steps = -(-len(data) // batch_size)
-    saved = _Snapshot(network)
-    state.epoch = initial_epoch or state.epoch
-    for listener in listeners:
-        listener.params = {"epochs": epochs, "initial_epoch": initial_epoch, "steps": steps}
-        listener.stop_training = False
-
-    def on_slice(step: int, logs: dict[str, float]) -> None:
-        for listener in listeners:
-            listener.on_progress(step, logs)
-
-    try:
-        for listener in listeners:
-            listener.on_train_begin()
-        for epoch in range(initial_epoch, epochs):
-            for listener in listeners:
-                listener.on_epoch_begin(epoch)
-            saved.take()
-            if shuffle:
-                backend.current().permutation(job.order, network.seed, state.epoch)
-            job = replace(job, rates=rule.rates(state.step, steps), first_step=state.noise)
-            total = _Totals()
-            try:
-                _drive(job, data.loss, watched, total, on_slice)
-            finally:
-                state.step += total.steps
-                state.noise += total.steps
-            if not total.finite or not np.isfinite(theta).all():
-                step = min(total.steps + 1, steps)
-                saved.restore()
-                _warn_not_finite(f"epoch {epoch + 1}, step {step} of {steps}", rule, stacklevel=4)
-                break
-            state.epoch += 1
-            logs = total.means()
-            if validation is not None:
-                logs |= {
-                    f"val_{name}": value
-                    for name, value in _evaluate(network, validation, watched, threads).items()
-                }
-            for listener in listeners:
-                listener.on_epoch_end(epoch, logs)
-            if any(listener.stop_training for listener in listeners):
-                break
-    finally:
-        for listener in listeners:
-            listener.on_train_end()
-    return history
-
-
-def checked_callbacks(callbacks: Callback | Sequence[Callback]) -> list[Callback]:
-    """Return the callbacks as a list; TypeError for anything else."""
-    listed = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-    for callback in listed:
-        if not isinstance(callback, Callback):
-            raise TypeError(
-                "callbacks: expected objects derived from nnfast.Callback, got an object of type "
-                f"{type(callback).__name__}; derive its class from Callback"
-            )
-    return listed
-
-
 def train_on_batch(
     network: Network,
     X: Any,
@@ -182,18 +92,13 @@ def train_on_batch(
     plan, state = network.plan, network.state
     data = inputs.samples(X, y, plan, network.theta.dtype, loss, sample_weight)
     rule = optimizers.get(optimizer)
-    _refuse_untrainable(plan)
-    job = _training_job(network, data, rule, len(data), threads)
-    job = replace(job, rates=rule.rates(state.step, 1))
-    total = _Totals()
-    try:
-        _drive(job, data.loss, {}, total)
-    finally:
-        state.step += total.steps
-        state.noise += total.steps
+    refuse_untrainable(plan)
+    job = training_job(network, data, rule, len(data), threads)
+    total = Totals()
+    drive([replace(job, rates=rule.rates(state.step, 1))], total, {}, state)
     if not total.finite:
-        _warn_not_finite(f"step {state.step + 1}", rule, stacklevel=4)
-    return total.means()["loss"]
+        warn_not_finite(f"step {state.step + 1}", rule, stacklevel=4)
+    return total.means({})["loss"]
 
 
 def evaluate(
@@ -202,13 +107,14 @@ def evaluate(
     y: Any,
     *,
     loss: AnyLoss | None = None,
-    metrics: str | Sequence[str] = (),
+    metrics: Any = (),
     sample_weight: Any = None,
     threads: int | None = None,
 ) -> dict[str, float]:
     """Return the loss and the metrics by name."""
     data = inputs.samples(X, y, network.plan, network.theta.dtype, loss, sample_weight)
-    return _evaluate(network, data, metrics_.get(metrics, data.loss), threads)
+    watched = metrics_.get(metrics, data.loss, network.plan.n_out, data.y)
+    return evaluate_samples(network, data, watched, threads)
 
 
 def predict(network: Network, X: Any, threads: int | None = None) -> Array:
@@ -236,39 +142,42 @@ def loss_and_grad(
     network: Network, data: Samples, training: bool = False, threads: int | None = None
 ) -> tuple[float, Array]:
     """Return J and its gradient, shape (n_theta,), over all of `data`; NaN where J is."""
-    _refuse_untrainable(network.plan)
+    refuse_untrainable(network.plan)
     gradient = np.empty_like(network.theta)
     job = _job(network, data, threads, batch_size=len(data), gradient=gradient)
-    job = replace(job, training=training, first_step=network.state.noise)
-    total = _Totals()
-    _drive(job, data.loss, {}, total)
+    total = Totals()
+    drive([replace(job, training=training, first_step=network.state.noise)], total, {})
     if not total.finite:
         gradient.fill(np.nan)
-    return total.means()["loss"], gradient
+    return total.means({})["loss"], gradient
 
 
 @dataclass(slots=True)
-class _Totals:
+class Totals:
     """Sums over the rows of a pass through the data."""
 
     loss: float = 0.0
     rows: int = 0
     steps: int = 0
     finite: bool = True
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Sums] = field(default_factory=dict)
 
     def add(self, run: Run) -> None:
+        """Add a run that began at `loss`."""
         self.loss = run.loss
         self.rows += run.rows
         self.steps += run.steps
         self.finite = run.finite
 
-    def means(self) -> dict[str, float]:
-        loss = self.loss / self.rows if self.finite else float("nan")
-        return {"loss": loss} | {name: sum_ / self.rows for name, sum_ in self.metrics.items()}
+    def means(self, watched: Mapping[str, Metric]) -> dict[str, float]:
+        """Return the mean loss, and the metrics of the rows that they have seen."""
+        means = {"loss": self.loss / max(1, self.rows) if self.finite else float("nan")}
+        for name, sums in self.metrics.items():
+            means[name] = watched[name].value(sums, self.rows)
+        return means
 
 
-class _Snapshot:
+class Snapshot:
     """A network's numbers as they were at the start of an epoch."""
 
     def __init__(self, network: Network) -> None:
@@ -280,19 +189,32 @@ class _Snapshot:
         self._step = self._state.step
 
     def take(self) -> None:
+        """Keep the numbers of now."""
         self._step = self._state.step
         for kept, live in zip(self._kept, self._live, strict=True):
             kept[...] = live
 
     def restore(self) -> None:
+        """Make the network what it was."""
         self._state.step = self._step
         for kept, live in zip(self._kept, self._live, strict=True):
             live[...] = kept
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what is kept."""
+        return {"step": self._step, "arrays": self._kept}
 
-def _training_job(
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Keep this."""
+        self._step = state["step"]
+        for kept, array in zip(self._kept, state["arrays"], strict=True):
+            kept[...] = array
+
+
+def training_job(
     network: Network, data: Samples, rule: Optimizer, batch_size: int, threads: int | None
 ) -> Job:
+    """Return the training of all rows in their order, still without rates."""
     return _job(
         network,
         data,
@@ -321,77 +243,89 @@ def _job(network: Network, data: Samples, threads: int | None, **more: Any) -> J
     )
 
 
-def _drive(
+def windows(
     job: Job,
-    loss: Loss,
+    total: Totals,
     watched: Mapping[str, Metric],
-    total: _Totals,
-    on_slice: Callable[[int, dict[str, float]], None] | None = None,
-) -> None:
-    """Run the job and add to `total`: whole, or in windows of whole steps if metrics are asked."""
+    until_stop: Callable[[], int | None] = lambda: None,
+) -> Generator[Job]:
+    """Cut what is left of a job, after the rows of `total`, into windows of whole steps.
+
+    They end where metrics want to see outputs, each so many rows, and where `until_stop` says:
+    after so many steps. Where they end is a function of the place alone, not of where they begin,
+    and the bits of the loss and of training do not depend on it.
+    """
     n, batch = len(job.order), job.batch_size
     size = batch * max(1, ROWS_OF_OUTPUTS // batch) if watched else n
     outputs = np.empty((min(size, n), job.plan.n_out), job.theta.dtype) if watched else None
-    total.metrics = dict.fromkeys(watched, 0.0)
-    for first in range(0, n, size):
-        order = job.order[first : first + size]
+    while total.rows < n:
+        first = total.rows
+        end = min(n, first - first % size + size)
+        steps = until_stop()
+        if steps is not None:
+            end = min(end, first + steps * batch)
         step = first // batch
-        if outputs is not None:
-            window = replace(
-                job,
-                order=order,
-                rates=None if job.rates is None else job.rates[step : step - (-size // batch)],
-                outputs=outputs[: len(order)],
-                loss_before=total.loss,
-            )
-        run = backend.current().run(job if outputs is None else window)
+        yield replace(
+            job,
+            order=job.order[first:end],
+            first_step=job.first_step + step,
+            rates=None if job.rates is None else job.rates[step : -(-end // batch)],
+            outputs=None if outputs is None else outputs[: end - first],
+            loss_before=total.loss,
+        )
+
+
+def drive(
+    jobs: Iterable[Job],
+    total: Totals,
+    watched: Mapping[str, Metric],
+    state: State | None = None,
+    on_time: Callable[[int, dict[str, float]], None] | None = None,
+    on_window: Callable[[], None] | None = None,
+) -> None:
+    """Run the jobs and add to `total`, and their steps to `state`; stop where one is not finite.
+
+    `on_time` is called about every `SECONDS_OF_A_CALL`, `on_window` after each job.
+    """
+    told = time.perf_counter()
+    for job in jobs:
+        run = backend.current().run(job)
+        more = True
         try:
-            while run.advance(SECONDS_OF_A_CALL):
-                if on_slice is not None:
-                    seen = run.loss / max(1, total.rows + run.rows)
-                    on_slice(total.steps + run.steps, {"loss": seen})
+            while more:
+                more = run.advance(SECONDS_OF_A_CALL)
+                if on_time is not None and time.perf_counter() - told >= SECONDS_OF_A_CALL:
+                    seen = {"loss": run.loss / max(1, total.rows + run.rows)}
+                    on_time(total.steps + run.steps, total.means(watched) | seen)
+                    told = time.perf_counter()
         finally:
             total.add(run)
+            if state is not None:
+                state.step += run.steps
+                state.noise += run.steps
         if not run.finite:
             return
-        if outputs is not None and job.y is not None:
+        if job.outputs is not None and job.y is not None and job.loss is not None:
+            y = job.y[job.order]
             for name, metric in watched.items():
-                total.metrics[name] += metric(loss, outputs[: len(order)], job.y[order])
+                sums = np.asarray(metric.sums(job.loss, job.outputs, y), np.float64)
+                total.metrics[name] = total.metrics.get(name, 0.0) + sums
+        if on_window is not None:
+            on_window()
 
 
-def _evaluate(
-    network: Network,
-    data: Samples,
-    watched: Mapping[str, Metric],
-    threads: int | None,
+def evaluate_samples(
+    network: Network, data: Samples, watched: Mapping[str, Metric], threads: int | None
 ) -> dict[str, float]:
-    total = _Totals()
+    """Return the loss and the metrics of checked data."""
+    total = Totals()
     job = _job(network, data, threads, batch_size=ROWS_OF_OUTPUTS)
-    _drive(job, data.loss, watched, total)
-    return total.means()
+    drive(windows(job, total, watched), total, watched)
+    return total.means(watched)
 
 
-def _validation(
-    data: Samples, network: Network, given: Sequence[Any] | None, fraction: float
-) -> tuple[Samples, Samples | None]:
-    checks.number("validation_split", fraction, "a number in [0, 1)", lambda v: 0 <= v < 1)
-    if given is None:
-        return inputs.split(data, fraction) if fraction else (data, None)
-    if fraction:
-        raise ValueError(
-            "validation: expected validation_data or validation_split, got both; leave one out"
-        )
-    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-        raise TypeError(
-            "validation_data: expected (X, y) or (X, y, sample_weight), got an object of type "
-            f"{type(given).__name__}; pass a tuple of two or three arrays"
-        )
-    weight = given[2] if len(given) == 3 else None
-    dtype = network.theta.dtype
-    return data, inputs.samples(given[0], given[1], network.plan, dtype, data.loss, weight)
-
-
-def _refuse_untrainable(plan: Plan) -> None:
+def refuse_untrainable(plan: Plan) -> None:
+    """Raise ValueError for a network that no gradient can train."""
     for row in plan.rows:
         name = row.attributes.get("activation")
         if name in activations.WITHOUT_SLOPE:
@@ -403,7 +337,8 @@ def _refuse_untrainable(plan: Plan) -> None:
         raise ValueError("training: expected a network with parameters, got none; add Dense(units)")
 
 
-def _warn_not_finite(where: str, optimizer: Optimizer, stacklevel: int) -> None:
+def warn_not_finite(where: str, optimizer: Optimizer, stacklevel: int) -> None:
+    """Warn that training has stopped at a loss that is not finite."""
     warnings.warn(
         f"the loss is no longer finite in {where}; training has stopped and theta is as it was "
         f"before. Try a smaller learning rate than in {optimizer}, scale X, and look for NaN in X",

@@ -13,7 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from io import BufferedIOBase
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,13 @@ _MAX_HEADER = 16 << 20
 _MAX_TENSORS = 65_536
 _MAX_AXES = 32  # NumPy 1's
 _FIELDS = {"dtype", "shape", "data_offsets"}
+
+
+class SupportsWrite(Protocol):
+    """A file open for writing bytes."""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Write `data` and return its number of bytes."""
 
 
 def save(
@@ -56,6 +63,16 @@ def save(
     OSError
         The file cannot be written; an older one stays as it was.
     """
+    with replacing(path) as file:
+        write(file, tensors, metadata)
+
+
+def write(
+    file: SupportsWrite,
+    tensors: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write what `save` writes to an open file; of one width, the last tensor comes last."""
     arrays = {name: np.asarray(tensor) for name, tensor in tensors.items()}
     header: dict[str, Any] = {}
     if metadata:
@@ -85,12 +102,11 @@ def save(
     text += b" " * (-len(text) % 8)
     if len(text) > _MAX_HEADER:
         raise FormatError(f"header of {len(text)} bytes; expected at most {_MAX_HEADER}")
-    with replacing(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in by_width:
-            array = arrays[name]
-            little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-            file.write(little.reshape(-1).view(np.uint8).data)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in by_width:
+        array = arrays[name]
+        little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+        file.write(little.reshape(-1).view(np.uint8).data)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -1,0 +1,99 @@
+"""What `verbose` shows of a training: a bar on a terminal or in a notebook, or lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from nnfast.callbacks import Callback
+
+
+class ProgressBar(Callback):
+    """A bar on stderr, one line an epoch; silent where stderr is no terminal and no notebook."""
+
+    WIDTH = 24
+
+    def __init__(self) -> None:
+        self._shown = _redraws(sys.stderr)
+        self._epoch = 0
+        self._began = 0.0
+        self._step = 0
+        self._line = ""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Start the clock."""
+        self._epoch, self._began, self._step = epoch, time.perf_counter(), 0
+
+    def on_progress(self, step: int, logs: Mapping[str, float]) -> None:
+        """Draw the bar over itself."""
+        self._step = step
+        self._draw(step, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Draw the full bar and begin a new line."""
+        self._draw(self.params["steps"] or self._step, logs)
+        self.on_train_end()
+
+    def on_train_end(self) -> None:
+        """End a line that was left open."""
+        if self._line:
+            print(file=sys.stderr, flush=True)
+            self._line = ""
+
+    def _draw(self, step: int, logs: Mapping[str, float]) -> None:
+        if not self._shown:
+            return
+        steps = self.params["steps"]
+        bar = "" if steps is None else ("=" * (self.WIDTH * step // steps)).ljust(self.WIDTH, ".")
+        line = (
+            f"{_epoch_of(self)} [{bar}] {step}/{steps or '?'} "
+            f"{time.perf_counter() - self._began:.1f} s{_numbers(logs)}"
+        )
+        print("\r" + line.ljust(len(self._line)), end="", file=sys.stderr, flush=True)
+        self._line = line
+
+
+class EpochLines(Callback):
+    """A line an epoch on stdout, wherever it goes."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Start the clock."""
+        self._epoch, self._began = epoch, time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Print the numbers."""
+        seconds = time.perf_counter() - self._began
+        print(f"{_epoch_of(self)} {seconds:.1f} s{_numbers(logs)}", flush=True)
+
+
+def listener(verbose: object) -> Callback | None:
+    """Return what shows a training for `verbose` (0, 1, 2 or "auto")."""
+    if isinstance(verbose, str) and verbose == "auto":
+        return ProgressBar()
+    if not isinstance(verbose, int) or verbose not in (0, 1, 2):
+        raise ValueError(
+            f"verbose: expected 0, 1, 2 or 'auto', got {verbose!r}; "
+            "leave it out for a bar on terminals only"
+        )
+    return (None, ProgressBar(), EpochLines())[verbose]
+
+
+def _redraws(stream: Any) -> bool:
+    """Return whether a line can be drawn over: on a terminal, or in a notebook's output."""
+    if stream is None:
+        return False
+    return stream.isatty() or type(stream).__module__.startswith("ipykernel")
+
+
+def _epoch_of(shown: Any) -> str:
+    return f"Epoch {shown._epoch + 1}/{shown.params['epochs']}"
+
+
+def _numbers(logs: Mapping[str, float]) -> str:
+    return "".join(f"  {name} {_number(value)}" for name, value in logs.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
