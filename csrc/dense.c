@@ -174,8 +174,8 @@ void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n
 /* How a sum of dW ends: in the gradient, or in theta where plain SGD may take it there at once. */
 int FN(end_of_sum)(const program *p, const layer *l, const pass *s)
 {
-    const bool fused = s->last && s->rate && l->fuse_update && s->from && plain_sgd(p->call) &&
-                       (s->first || !reads_sparse(p, l));
+    const bool fused =
+        s->last && s->rate && l->fuse_update && s->from && plain_sgd(p->call) && (s->first || !reads_sparse(p, l));
     return s->first ? (fused ? END_UPDATE : END_STORE) : (fused ? END_ADD_UPDATE : END_ADD);
 }
 

@@ -12,8 +12,9 @@
 #include "engine.h"
 #include "team.h"
 
-enum { FEW_ROWS = 4 };                 /* rows a thread below which a team shares out panels */
-static const double CHECK_EVERY = 2e6; /* multiply-adds between two looks at the clock */
+enum { FEW_ROWS = 4 };                  /* rows a thread below which a team shares out panels */
+static const double CHECK_EVERY = 2e6;  /* multiply-adds between two looks at the clock */
+static const double WORTH_PACKING = 10; /* a call lasts so many times as long as its packing, if it asks for any time */
 
 static double now(void)
 {
@@ -181,7 +182,7 @@ static void update_parameters(const program *p, pass s)
 typedef struct call_run {
     program *p;
     nn_call *c;
-    double until, work; /* multiply-adds since the last look at the clock */
+    double seconds, until, work; /* multiply-adds since the last look at the clock */
     int status;
 } call_run;
 
@@ -236,8 +237,10 @@ static void work(void *argument, const nn_team *team)
     const worker *w = p->workers + (p->side_by_side ? team->index : 0);
     const nn_team alone = {0, 1, NULL};
     const int64_t batch = p->backward ? c->batch : c->n, steps = (c->n + batch - 1) / batch;
+    const double began = now();
     if (c->block == 0) pack(p, team);
     nn_barrier(team);
+    if (team->index == 0 && run->seconds > 0) run->until = now() + fmax(run->seconds, WORTH_PACKING * (now() - began));
     while (!p->stop) {
         const int64_t step = c->step, block = c->block, first = step * batch, size = at_most(batch, c->n - first);
         const int64_t blocks = (size + BLOCK - 1) / BLOCK;
@@ -276,7 +279,7 @@ static void work(void *argument, const nn_team *team)
 
 int FN(advance)(nn_call *c, double seconds)
 {
-    call_run run = {.p = c->program, .c = c, .until = now() + seconds, .status = NN_MORE};
+    call_run run = {.p = c->program, .c = c, .seconds = seconds, .status = NN_MORE};
     run.p->stop = 0;
     nn_parallel(run.p->threads, work, &run);
     return run.status;

@@ -88,7 +88,7 @@ INLINE vec fnma_(vec a, vec b, vec c) { return X86(fnmadd)(a, b, c); }
 INLINE mask greater(vec a, vec b) { return PASTE(PASTE(_mm512_cmp, SUFFIX), _mask)(a, b, _CMP_GT_OQ); }
 INLINE mask unordered(vec a, vec b) { return PASTE(PASTE(_mm512_cmp, SUFFIX), _mask)(a, b, _CMP_UNORD_Q); }
 INLINE mask first(int n) { return (mask)(n >= LANES ? -1u : (1u << n) - 1); }
-INLINE mask every(bool lanes) { return (mask)-(int)lanes; }
+INLINE mask every(bool lanes) { return (mask) - (int)lanes; }
 INLINE vec choose(mask m, vec a, vec b) { return X86(mask_mov)(b, m, a); }
 INLINE vec keep(mask m, vec a) { return X86(maskz_mov)(m, a); }
 INLINE vec load_first(const real *p, int n) { return X86(maskz_loadu)(first(n), p); }

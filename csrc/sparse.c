@@ -9,8 +9,8 @@
  *
  * Rows of a panel are contiguous and lie at random: what they cost is their way from memory, so they are fetched AHEAD
  * nonzeros before they are wanted. dW needs the block by columns: each thread has a range of them, links their
- * nonzeros into lists, and visits the columns that have any in ascending order. Where plain SGD takes the sums of a step
- * of one block, those columns are all that a step reads and writes, and there is no gradient.
+ * nonzeros into lists, and visits the columns that have any in ascending order. Where plain SGD takes the sums of a
+ * step of one block, those columns are all that a step reads and writes, and there is no gradient.
  */
 #include <stdlib.h>
 
@@ -46,7 +46,8 @@ void FN(sparse_sample)(const program *p)
     const nn_sparse *x = &p->call->csr;
     int32_t *columns = p->sparse.sample;
     if (!columns) return;
-    for (int64_t i = 0; i < SAMPLE; i++) columns[i] = x->n ? x->indices[x->n / SAMPLE * i + x->n % SAMPLE * i / SAMPLE] : 0;
+    for (int64_t i = 0; i < SAMPLE; i++)
+        columns[i] = x->n ? x->indices[x->n / SAMPLE * i + x->n % SAMPLE * i / SAMPLE] : 0;
     qsort(columns, SAMPLE, sizeof *columns, ascending);
 }
 
@@ -130,7 +131,7 @@ void FN(sparse_forward)(const program *p, const layer *l, const worker *w, share
             FOR_EACH_WIDTH(q.width, SUM_ROW)
         }
         FN(activate)(l->activation, end - first, q.width, y + first * l->row, l->row,
-                     slope_of(l, w, first * l->row + q.column));
+                 slope_of(l, w, first * l->row + q.column));
     }
 }
 
@@ -142,10 +143,10 @@ static share columns_of(const program *p, const layer *l, const pass *s, bool fu
     int cut[2];
     for (int i = 0; i < 2; i++) {
         const int64_t part = s->part + i;
-        cut[i] = part == s->parts  ? l->n_in
-                 : part == 0       ? 0
-                 : fused           ? p->sparse.sample[SAMPLE * part / s->parts] / 64 * 64
-                                   : (int)(l->n_in * part / s->parts / 64 * 64);
+        cut[i] = part == s->parts ? l->n_in
+                 : part == 0      ? 0
+                 : fused          ? p->sparse.sample[SAMPLE * part / s->parts] / 64 * 64
+                                  : (int)(l->n_in * part / s->parts / 64 * 64);
     }
     return (share){cut[0], cut[1], 0, 1};
 }
@@ -191,14 +192,13 @@ static int link_columns(const program *p, const pass *s, share k)
 }
 
 /* dW of some columns k of X, which are rows of the panel. */
-INLINE void sum_columns(const int NV, const bool half, const sparse_lists *lists, const int32_t *columns, int n, int end,
-                        double rate, const real *dz, ptrdiff_t dz_row, real *gradient, real *theta)
+INLINE void sum_columns(const int NV, const bool half, const sparse_lists *lists, const int32_t *columns, int n,
+                        int end, double rate, const real *dz, ptrdiff_t dz_row, real *gradient, real *theta)
 {
     const int width = half ? LANES / 2 : NV * LANES;
     for (int i = 0; i < n; i++) {
         const int64_t at = (int64_t)columns[i] * width;
-        if (i + AHEAD < n)
-            fetch((end < END_UPDATE ? gradient : theta) + (int64_t)columns[i + AHEAD] * width, width);
+        if (i + AHEAD < n) fetch((end < END_UPDATE ? gradient : theta) + (int64_t)columns[i + AHEAD] * width, width);
         vec sum[MAX_VECTORS];
         UNROLL for (int v = 0; v < NV; v++)
             sum[v] = splat(0);
