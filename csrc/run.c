@@ -16,8 +16,9 @@
 #include "engine.h"
 #include "team.h"
 
-enum { FEW_ROWS = 4 };                 /* rows a thread below which a team shares out panels */
-static const double CHECK_EVERY = 2e6; /* multiply-adds between two looks at the clock */
+enum { FEW_ROWS = 4 };                  /* rows a thread below which a team shares out panels */
+static const double CHECK_EVERY = 2e6;  /* multiply-adds between two looks at the clock */
+static const double WORTH_PACKING = 10; /* a call lasts so many times as long as its packing, if it asks for any time */
 
 static double now(void)
 {
@@ -224,7 +225,7 @@ static void update_parameters(const program *p, const phase *ph, pass s)
 typedef struct call_run {
     program *p;
     nn_call *c;
-    double until, work; /* multiply-adds since the last look at the clock */
+    double seconds, until, work; /* multiply-adds since the last look at the clock */
     int status;
 } call_run;
 
@@ -405,8 +406,10 @@ static void work(void *argument, const nn_team *team)
     program *p = run->p;
     nn_call *c = run->c;
     const uint64_t before = flush_denormals();
+    const double began = now();
     if (c->phase == 0 && c->block == 0) pack(p, team);
     nn_barrier(team);
+    if (team->index == 0 && run->seconds > 0) run->until = now() + fmax(run->seconds, WORTH_PACKING * (now() - began));
     while (!p->stop) {
         const phase *ph = p->phases + c->phase;
         DO[ph->kind](run, ph, step_at(p), team);
@@ -419,7 +422,7 @@ static void work(void *argument, const nn_team *team)
 
 int FN(advance)(nn_call *c, double seconds)
 {
-    call_run run = {.p = c->program, .c = c, .until = now() + seconds, .status = NN_MORE};
+    call_run run = {.p = c->program, .c = c, .seconds = seconds, .status = NN_MORE};
     run.p->stop = 0;
     if (!run.p->staged) run.p->workers->first = c->block * BLOCK;
     nn_parallel(run.p->threads, work, &run);

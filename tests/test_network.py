@@ -181,12 +181,6 @@ def test_bad_input_is_named(what: str) -> None:
         call()
 
 
-def test_sparse_targets_are_refused_by_name() -> None:
-    sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(TypeError, match=r"y: expected a dense array, got sparse .*y.toarray\(\)"):
-        network().fit(X, sparse.csr_matrix(X))
-
-
 @pytest.mark.parametrize("what", [w for w in BAD if w.startswith(("y ", "batch", "weights", "lr"))])
 def test_bad_input_loses_no_work(what: str) -> None:
     net = trained()

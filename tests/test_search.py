@@ -258,7 +258,7 @@ def test_steps_into_overflow_are_not_taken() -> None:
         ({"max_iterations": 0}, ValueError, "max_iterations: expected an integer of at least 1"),
         ({"tolerance": -1.0}, ValueError, "tolerance: expected a number >= 0, got -1"),
         ({"seed": -1}, ValueError, "seed: .* at least 0, got -1"),
-        ({"verbose": 7}, ValueError, "verbose: expected 0, 1 or 'auto', got 7"),
+        ({"verbose": 7}, ValueError, "verbose: expected 0, 1, 2 or 'auto', got 7"),
         ({"method": "dual_annealing", "bounds": 3}, TypeError, r"bounds: expected \(low, high\)"),
         ({"method": "dual_annealing", "bounds": (1, 0)}, ValueError, "low < high"),
         ({"method": "dual_annealing", "bounds": ([0, 1], 3)}, ValueError, r"shape \(9,\).*\(2,\)"),
