@@ -13,8 +13,21 @@ from nnfast.callbacks import (
     ModelCheckpoint,
     ProgressBar,
 )
-from nnfast.layers import Activation, Dense, Flatten
+from nnfast.layers import (
+    Activation,
+    BatchNorm,
+    Custom,
+    Dense,
+    Dropout,
+    Flatten,
+    GaussianNoise,
+    LayerNorm,
+    Rescaling,
+    Residual,
+)
+from nnfast.losses import BinaryCrossEntropy, CrossEntropy
 from nnfast.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
+from nnfast.regularizers import L1, L1L2, L2, MaxNorm
 from nnfast.sequential import Sequential, load
 from nnfast.training import NonFiniteLossWarning
 
@@ -41,22 +54,35 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "L1",
+    "L1L2",
+    "L2",
     "SGD",
     "Activation",
     "Adagrad",
     "Adam",
     "AdamW",
+    "BatchNorm",
+    "BinaryCrossEntropy",
     "CSVLogger",
     "Callback",
+    "CrossEntropy",
+    "Custom",
     "Dense",
+    "Dropout",
     "EarlyStopping",
     "Flatten",
+    "GaussianNoise",
     "History",
     "LambdaCallback",
+    "LayerNorm",
+    "MaxNorm",
     "ModelCheckpoint",
     "NonFiniteLossWarning",
     "ProgressBar",
     "RMSprop",
+    "Rescaling",
+    "Residual",
     "Rprop",
     "Sequential",
     "__version__",
