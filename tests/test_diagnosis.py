@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -15,8 +14,6 @@ from cases import Case, each_case
 import nnfast as nn
 from nnfast import Activation, Dense, Sequential, losses
 from nnfast.datasets import load_digits
-from nnfast.diagnosis import Diagnosis
-from nnfast.losses import Loss
 from nnfast.reference import activations
 
 X, Y = load_digits()
@@ -288,24 +285,79 @@ def test_a_wrong_gradient_is_found_and_placed(use: Any, monkeypatch: pytest.Monk
     assert "please report" in found.advice[0]
 
 
-def changed(found: Diagnosis, errors: tuple[float, ...], **changes: Any) -> str:
-    rows = zip(found.layers, errors, strict=True)
-    layers = [dataclasses.replace(row, difference_error=error) for row, error in rows]
-    layers[1] = dataclasses.replace(layers[1], op=changes.pop("op", layers[1].op))
-    return dataclasses.replace(found, layers=tuple(layers), **changes).advice[0]
+def square(wrong: float = 1.0) -> nn.Custom:
+    return nn.Custom(lambda x: x * x, lambda x, y, dy: 2 * wrong * x * dy)
 
 
-def test_whose_a_wrong_gradient_is() -> None:
-    found = nn.diagnose(net(Dense(4), Dense(4), Dense(3)), NOISE, CLASSES)
-    nan = np.nan
-    for errors in ((0.5, nan, 1e-9), (1e-9, 0.5, 1e-9), (0.5, 0.5, 1e-9)):
-        words = changed(found, errors, op="custom")
-        assert "look at the backward function of layer 1 custom" in words
-    assert "please report" in changed(found, (1e-9, 1e-9, 0.5), op="custom")
-    mine = Loss("mine", function=lambda z, y: (0, z))
-    words = changed(found, (0.5, 0.5, 0.5), loss=mine)
-    assert "look at the derivative that the loss 'mine' returns" in words
-    assert "layers 0 dense, 1 dense, 2 dense" in words
+def scale(wrong: float = 1.0) -> nn.Custom:
+    return nn.Custom(
+        lambda x, w: x * w,
+        lambda x, y, dy, w: (dy * w, wrong * (x * dy).sum(axis=0)),
+        parameters=np.linspace(1, 2, 5),
+    )
+
+
+def distance(wrong: float = 1.0) -> Any:
+    def mine(z: Any, y: Any) -> Any:
+        return np.square(z - y).mean(), wrong * 2 * (z - y) / z.size
+
+    return mine
+
+
+def test_a_wrong_derivative_of_your_own_is_placed(current: Any) -> None:
+    y = NOISE[:, :3]
+    for layers, loss, words in (
+        ((Dense(5), square(), scale(), Dense(3)), distance(), None),
+        (
+            (Dense(5), square(1.1), Dense(4), Dense(3)),
+            "mse",
+            "gradient of layer 0 dense differs .* backward function of layer 1 custom",
+        ),
+        (
+            (Dense(5), scale(1.1), Dense(4), Dense(3)),
+            "mse",
+            "gradient of layer 1 custom differs .* backward function of layer 1 custom",
+        ),
+        (
+            (Dense(5), square(), Dense(3)),
+            distance(0.9),
+            "layers 0 dense, 2 dense differs .* derivative that the loss 'mine' returns",
+        ),
+    ):
+        found = nn.diagnose(net(*layers), NOISE, y, loss)
+        if words is None:
+            assert not any("finite differences" in sentence for sentence in found.advice)
+        else:
+            assert re.search(words, found.advice[0])
+
+
+def test_the_cures_cure() -> None:
+    def decay(*layers: Any) -> float:
+        return nn.diagnose(net(*layers, Dense(3)), NOISE, CLASSES).layers[0].decay
+
+    sigmoid = Dense(24, "sigmoid")
+    assert decay(*[sigmoid] * 7) < 1e-3
+    assert decay(*[sigmoid, nn.BatchNorm()] * 7) > 0.1
+    assert decay(Dense(24), *[nn.Residual([sigmoid])] * 7) > 0.1
+    assert decay(*[Dense(24, "relu", kernel_initializer="he_normal")] * 7) > 0.1
+    for first in (nn.BatchNorm(), nn.Rescaling(1 / 300)):
+        assert nn.diagnose(net(first, *HEALTHY[:1], Dense(3)), NOISE * 300, CLASSES).advice == []
+
+
+def test_rows_of_nested_layers_are_named_by_their_places() -> None:
+    layers = (Dense(6), nn.Residual([Dense(6, "tanh"), nn.Dropout(0.5)]), nn.LayerNorm(), Dense(3))
+    found = nn.diagnose(net(*layers), NOISE, CLASSES)
+    names = ["0 dense", "1.0 dense tanh", "1.1 dropout", "1 add", "2 layer_norm", "3 dense"]
+    assert [row.name for row in found.layers] == names
+    trained = [not np.isnan(row.gradient) for row in found.layers]
+    assert trained == [True, True, False, False, True, True]
+
+
+def test_sparse_rows() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    dense, few = (nn.diagnose(net(), x, Y) for x in (X, sparse.csr_array(X)))
+    assert few.J == dense.J
+    assert str(few) == str(dense)
 
 
 def test_many_rows_are_sampled_and_that_is_said() -> None:

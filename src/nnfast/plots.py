@@ -197,6 +197,7 @@ def _outputs(axes: Any, found: Diagnosis, places: Any) -> None:
             alpha=0.6,
             lw=0,
         )
+    axes.locator_params(axis="x", nbins=5)
     axes.set(xlabel="a", title="Outputs")
     axes.grid(axis="x", color=_PALE, lw=0.6)
 

@@ -113,8 +113,9 @@ def minimize(
     """Set theta to the lowest J over all of X and y that a method finds.
 
     J is `Sequential.objective`: in float64, as `evaluate` computes it, so that Dropout does not
-    drop and BatchNorm uses its running statistics. Layers with ``trainable=False`` stay. theta is
-    never left with a higher J than before; an exception, Ctrl-C too, leaves the best so far.
+    drop and BatchNorm uses its running statistics. Layers with ``trainable=False`` stay; MaxNorm
+    is not applied. theta is never left with a higher J than before; an exception, Ctrl-C too,
+    leaves the best so far and is raised.
 
     Parameters
     ----------
