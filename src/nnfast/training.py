@@ -342,6 +342,7 @@ def _drive(
                 order=order,
                 rates=None if job.rates is None else job.rates[step : step - (-size // batch)],
                 outputs=outputs[: len(order)],
+                first_step=job.first_step + step,
                 loss_before=total.loss,
             )
         run = backend.current().run(job if outputs is None else window)
