@@ -159,6 +159,8 @@ share FN(rows_of_panel)(const program *p, pass *s, int rows, int width);
 int FN(end_of_sum)(const program *p, const layer *l, const pass *s);
 void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n);
 void FN(finish_sums)(const program *p, const layer *l, const pass *s, panel q, int first, int end);
+/* convert.c: y = fma(x, scale, offset), or x where these are 1 and 0 */
+void FN(convert)(real *to, const nn_source *s, int64_t row, int64_t column, int64_t n, real scale, real offset);
 /* sparse.c */
 void FN(sparse_measure)(program *p);
 void FN(sparse_sample)(const program *p);

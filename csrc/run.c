@@ -25,34 +25,6 @@ static double now(void)
 
 /* ---- rows of the user's arrays ---- */
 
-/* Elements lie where the user put them: perhaps unaligned, in the other byte order, of another type. */
-static void convert(real *to, const nn_source *s, int64_t row, int64_t column, int64_t n)
-{
-    const char *from = s->data + row * s->row_stride + column * s->stride;
-#define ELEMENTS(type)                                                                                                 \
-    for (int64_t j = 0; j < n; j++, from += s->stride) {                                                               \
-        type v;                                                                                                        \
-        char bytes[sizeof v];                                                                                          \
-        for (size_t b = 0; b < sizeof v; b++) bytes[b] = from[s->swapped ? sizeof v - 1 - b : b];                      \
-        memcpy(&v, bytes, sizeof v);                                                                                   \
-        to[j] = (real)v;                                                                                               \
-    }                                                                                                                  \
-    break;
-    switch (s->type) {
-    case NN_F32: ELEMENTS(float)
-    case NN_F64: ELEMENTS(double)
-    case NN_I8: ELEMENTS(int8_t)
-    case NN_I16: ELEMENTS(int16_t)
-    case NN_I32: ELEMENTS(int32_t)
-    case NN_I64: ELEMENTS(int64_t)
-    case NN_U8: ELEMENTS(uint8_t)
-    case NN_U16: ELEMENTS(uint16_t)
-    case NN_U32: ELEMENTS(uint32_t)
-    case NN_U64: ELEMENTS(uint64_t)
-    }
-#undef ELEMENTS
-}
-
 /* A row where it lies, or its conversion. */
 static const real *row_of(const nn_source *s, bool direct, int64_t row, int64_t n, real *converted)
 {
@@ -61,8 +33,15 @@ static const real *row_of(const nn_source *s, bool direct, int64_t row, int64_t 
         OPAQUE(at); /* else gcc makes eight rows' addresses at a time, which takes longer */
         return (const real *)at;
     }
-    convert(converted, s, row, 0, n);
+    FN(convert)(converted, s, row, 0, n, 1, 0);
     return converted;
+}
+
+/* The lines of a row that will be converted soon, where its elements lie side by side. */
+static void fetch(const nn_source *s, int64_t row, int64_t n)
+{
+    const char *from = s->data + row * s->row_stride;
+    for (int64_t i = 0; s->stride > 0 && s->stride <= 8 && i < n * s->stride; i += 64) __builtin_prefetch(from + i);
 }
 
 /* Targets as a narrow last layer wants them: in columns, labels as one-hot ones. */
@@ -80,7 +59,7 @@ static void gather_columns(const program *p, const worker *w, const int64_t *ord
         else if (p->y_direct)
             for (int i = first; i < end; i++) column[i] = row_of(&c->y, true, order[i], 0, NULL)[n];
         else
-            for (int i = first; i < end; i++) convert(column + i, &c->y, order[i], n, 1);
+            for (int i = first; i < end; i++) FN(convert)(column + i, &c->y, order[i], n, 1, 1, 0);
     }
 }
 
@@ -93,8 +72,10 @@ static void gather(const program *p, const worker *w, const int64_t *order, int 
     if (c->csr.indptr)
         FN(sparse_gather)(p, w, order, first, end);
     else
-        for (int i = first; i < end; i++)
+        for (int i = first; i < end; i++) {
+            if (!p->x_direct && i + 2 < end) fetch(&c->x, order[i + 2], c->n_in);
             w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
+        }
     if (w->next)
         for (int i = first; i < end; i++) {
             const int64_t after = order[i + rows < left ? i + rows : i];
@@ -320,9 +301,9 @@ static void backward_work(void *argument, const nn_team *team)
         const int rows = (int)at_most(BLOCK, c->n - first);
         const share s = rows_of(p, &(cut){rows, false, team});
         for (int r = s.first; r < s.end; r++) {
-            convert(w->values + from->y + r * from->row, &c->x, first + r, 0, c->n_in);
-            convert(w->values + l->y + r * l->row, run->y, first + r, 0, c->n_out);
-            convert(w->values + l->dy + r * l->row, &c->y, first + r, 0, c->n_out);
+            FN(convert)(w->values + from->y + r * from->row, &c->x, first + r, 0, c->n_in, 1, 0);
+            FN(convert)(w->values + l->y + r * l->row, run->y, first + r, 0, c->n_out, 1, 0);
+            FN(convert)(w->values + l->dy + r * l->row, &c->y, first + r, 0, c->n_out, 1, 0);
         }
         if (s.end > s.first) {
             const int64_t at = s.first * l->row;
