@@ -209,6 +209,10 @@ share FN(rows_of_panel)(pass *s, int rows, int width);
 int FN(end_of_sum)(const program *p, const layer *l, const pass *s);
 void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n);
 void FN(finish_sums)(const program *p, const layer *l, const pass *s, panel q, int first, int end);
+/* gather.c: rows [first, end) of a block of `rows` in this order, which goes on for `left` */
+void FN(gather)(const program *p, const worker *w, const int64_t *order, int first, int end, int rows, int64_t left);
+/* convert.c: y = fma(x, scale, offset), or x where these are 1 and 0 */
+void FN(convert)(real *to, const nn_source *s, int64_t row, int64_t column, int64_t n, real scale, real offset);
 /* sparse.c */
 void FN(sparse_measure)(program *p);
 void FN(sparse_sample)(const program *p);

@@ -27,105 +27,6 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- rows of the user's arrays ---- */
-
-/* Elements lie where the user put them: perhaps unaligned, in the other byte order, of another type. */
-static void convert(real *to, const nn_source *s, int64_t row, int64_t column, int64_t n)
-{
-    const char *from = s->data + row * s->row_stride + column * s->stride;
-#define ELEMENTS(type)                                                                                                 \
-    for (int64_t j = 0; j < n; j++, from += s->stride) {                                                               \
-        type v;                                                                                                        \
-        char bytes[sizeof v];                                                                                          \
-        for (size_t b = 0; b < sizeof v; b++) bytes[b] = from[s->swapped ? sizeof v - 1 - b : b];                      \
-        memcpy(&v, bytes, sizeof v);                                                                                   \
-        to[j] = (real)v;                                                                                               \
-    }                                                                                                                  \
-    break;
-    switch (s->type) {
-    case NN_F32: ELEMENTS(float)
-    case NN_F64: ELEMENTS(double)
-    case NN_I8: ELEMENTS(int8_t)
-    case NN_I16: ELEMENTS(int16_t)
-    case NN_I32: ELEMENTS(int32_t)
-    case NN_I64: ELEMENTS(int64_t)
-    case NN_U8: ELEMENTS(uint8_t)
-    case NN_U16: ELEMENTS(uint16_t)
-    case NN_U32: ELEMENTS(uint32_t)
-    case NN_U64: ELEMENTS(uint64_t)
-    }
-#undef ELEMENTS
-}
-
-/* A row where it lies, or its conversion. */
-static const real *row_of(const nn_source *s, bool direct, int64_t row, int64_t n, real *converted)
-{
-    if (direct) {
-        const char *at = s->data + row * s->row_stride;
-        OPAQUE(at); /* else gcc makes eight rows' addresses at a time, which takes longer */
-        return (const real *)at;
-    }
-    convert(converted, s, row, 0, n);
-    return converted;
-}
-
-static void rescale(const program *p, real *to, const real *from, int64_t n)
-{
-    const vec scale = splat(p->input_scale), offset = splat(p->input_offset);
-    for (int64_t j = 0; j < n; j += LANES) {
-        const int left = (int)at_most(n - j, LANES);
-        store_first(to + j, fma_(load_first(from + j, left), scale, offset), left);
-    }
-}
-
-/* Targets as a narrow last layer wants them: in columns, labels as one-hot ones. */
-static void gather_columns(const program *p, const worker *w, const int64_t *order, int first, int end)
-{
-    const nn_call *c = p->call;
-    const ptrdiff_t row = p->layers[p->n_layers - 1].row;
-    for (int n = 0; n < c->n_out; n++) {
-        real *column = w->targets + n * row;
-        if (c->labels)
-            for (int i = first; i < end; i++) {
-                const int64_t label = c->labels[order[i]];
-                column[i] = (uint64_t)label < (uint64_t)c->n_out ? label == n : (real)NAN;
-            }
-        else if (p->y_direct)
-            for (int i = first; i < end; i++) column[i] = row_of(&c->y, true, order[i], 0, NULL)[n];
-        else
-            for (int i = first; i < end; i++) convert(column + i, &c->y, order[i], n, 1);
-        if (p->smooth)
-            for (int i = first; i < round_up(end, LANES); i += LANES)
-                store(column + i, fma_(splat(p->target_scale), load(column + i), splat(p->target_offset)));
-    }
-}
-
-/* order: the rows of the block. Rows lie at random, so their cache misses would cost up to half of a step: the
- * rows after these, as far as there are `left`, are named here, their targets fetched now, and X's lines during the dW
- * of the first layer (tile.h). */
-static void gather(const program *p, const worker *w, const int64_t *order, int first, int end, int rows, int64_t left)
-{
-    const nn_call *c = p->call;
-    if (c->csr.indptr)
-        FN(sparse_gather)(p, w, order, first, end);
-    else
-        for (int i = first; i < end; i++)
-            w->x[i] = row_of(&c->x, p->x_direct, order[i], c->n_in, w->x_converted + i * c->n_in);
-    if (p->input_scale != 1 || p->input_offset != 0)
-        rescale(p, w->x_converted + first * c->n_in, w->x_converted + first * c->n_in, (end - first) * c->n_in);
-    if (w->next)
-        for (int i = first; i < end; i++) {
-            const int64_t after = order[i + rows < left ? i + rows : i];
-            w->next[i] = row_of(&c->x, true, after, 0, NULL);
-            __builtin_prefetch(c->labels ? (const char *)(c->labels + after) : c->y.data + after * c->y.row_stride);
-        }
-    if (p->layers[p->n_layers - 1].narrow && c->loss != NN_NO_LOSS)
-        gather_columns(p, w, order, first, end);
-    else if (c->y.data)
-        for (int i = first; i < end; i++)
-            w->y[i] = row_of(&c->y, p->y_direct, order[i], c->n_out, w->y_converted + i * c->n_out);
-}
-
 /* ---- a block ---- */
 
 typedef void row_pass(const program *p, const layer *l, const worker *w, share s);
@@ -195,7 +96,7 @@ static void through_the_layers(const program *p, const phase *ph, const worker *
     const nn_call *c = p->call;
     const share mine = rows_of(p, k);
     if (ph->gather) {
-        gather(p, w, order, mine.first, mine.end, k->rows, c->n - position);
+        FN(gather)(p, w, order, mine.first, mine.end, k->rows, c->n - position);
         if (k->by_panels) nn_barrier(k->team);
     }
     for (int i = ph->forward_first; i < ph->forward_end; i++) {
@@ -440,7 +341,8 @@ void FN(predict_row)(const nn_call *c, const void *x, void *y)
     if (!p->packed) pack(p, &(nn_team){0, 1, NULL}), p->packed = true;
     w->x[0] = x;
     if (!p->x_direct) {
-        rescale(p, w->x_converted, x, c->n_in);
+        const nn_source row = {x, 0, sizeof(real), NN_DOUBLE ? NN_F64 : NN_F32, 0};
+        FN(convert)(w->x_converted, &row, 0, 0, c->n_in, p->input_scale, p->input_offset);
         w->x[0] = w->x_converted;
     }
     for (int i = 0; i < p->n_layers; i++) forward(p, w, p->layers + i, (share){0, 1, 0, 1});
@@ -470,9 +372,9 @@ static void backward_work(void *argument, const nn_team *team)
         const int rows = (int)at_most(BLOCK, c->n - first);
         const share s = rows_of(p, &(cut){rows, false, team});
         for (int r = s.first; r < s.end; r++) {
-            convert(w->values + from->y + r * from->row, &c->x, first + r, 0, c->n_in);
-            convert(w->values + l->y + r * l->row, run->y, first + r, 0, c->n_out);
-            convert(w->values + l->dy + r * l->row, &c->y, first + r, 0, c->n_out);
+            FN(convert)(w->values + from->y + r * from->row, &c->x, first + r, 0, c->n_in, 1, 0);
+            FN(convert)(w->values + l->y + r * l->row, run->y, first + r, 0, c->n_out, 1, 0);
+            FN(convert)(w->values + l->dy + r * l->row, &c->y, first + r, 0, c->n_out, 1, 0);
         }
         if (s.end > s.first) {
             const int64_t at = s.first * l->row;
