@@ -120,12 +120,12 @@ def fingerprint_of(network: Network, rule: Optimizer, steps: int, **more: object
     """Return what must be equal for a training to go on from a checkpoint, as text by name.
 
     A digest stands for what is long; functions count by their names, and a schedule also by the
-    learning rates of the next steps, of which there are at least `steps`.
+    learning rates of its first steps, as many as an epoch's `steps`.
     """
     plan = network.plan
     parameters = [(p.name, p.offset, p.shape, p.trainable) for p in plan.parameters]
     table = (plan.input_shape, plan.output_shape, plan.rows, parameters, plan.buffers)
-    rates = rule.rates(network.state.step, min(steps, _MOST_STEPS_OF_SCHEDULE))
+    rates = rule.rates(0, min(steps, _MOST_STEPS_OF_SCHEDULE))
     machine = backend.current()
     found = {
         "network": f"{plan.n_theta:,} parameters ({_digest(_text(table))})",
