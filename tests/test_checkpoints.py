@@ -110,7 +110,7 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
     assert made.newest() == {"step": 9}
     for file in files(tmp_path):
         file.write_bytes(b"")
-    with pytest.raises(FormatError, match="damaged ones alone.*delete the folder"):
+    with pytest.raises(FormatError, match=r"damaged ones alone.*delete the folder"):
         made.newest()
     safetensors.save(files(tmp_path)[1], {"sha256": np.zeros(32, "u1")})
     with pytest.raises(FormatError, match="damaged ones alone"):

@@ -12,7 +12,7 @@ import pytest
 from child import output
 
 import nnfast as nn
-from nnfast import feeds, schedules
+from nnfast import checkpoints, schedules
 from nnfast.formats import FormatError
 
 RANDOM = np.random.default_rng(0)
@@ -199,6 +199,160 @@ def test_a_loss_that_is_not_finite_goes_back_to_the_start_of_the_epoch(tmp_path:
         assert np.array_equal(before, net.theta)
         thetas.append(run(settings | {"X": X}, net=net)[0].theta.copy())
     assert np.array_equal(*thetas)
+
+
+# ---- refusals ----
+
+
+def changed(array: np.ndarray, place: int) -> np.ndarray:
+    other = array.copy()
+    other[place] = 0 if other.flat[place] else 1
+    return other
+
+
+OTHERS: dict[str, tuple[dict[str, Any], str]] = {
+    "network": ({"net": lambda: nn.Sequential([nn.Dense(8, "tanh"), nn.Dense(3)], seed=0)}, "network: expected 66 parameters.*got 75"),
+    "activation": ({"net": lambda: nn.Sequential([nn.Dense(7, "relu"), nn.Dense(3)], seed=0)}, "network: expected 66 parameters"),
+    "dtype": ({"net": lambda: network(dtype="float64")}, "dtype: expected float32, got float64"),
+    "seed": ({"net": lambda: network(seed=1)}, "seed: expected 0, got 1"),
+    "no seed": ({"net": lambda: network(seed=None)}, "seed: expected 0, got"),
+    "numbers": ({"net": lambda: run({"X": X, "y": LABELS}, epochs=1)[0]}, "numbers at the start: expected"),
+    "optimizer": ({"optimizer": nn.SGD(0.1)}, "optimizer: expected Adam.*got SGD"),
+    "lr": ({"optimizer": nn.Adam(0.03)}, r"optimizer: expected Adam\(lr=0.02.*got Adam\(lr=0.03"),
+    "schedule": ({"optimizer": nn.Adam(lambda step: 0.02)}, "optimizer: expected"),
+    "loss": ({"loss": "hinge"}, "loss: expected Loss\\(name='cross_entropy'.*got Loss\\(name='hinge'"),
+    "batch size": ({"batch_size": 9}, "batch_size: expected 8, got 9"),
+    "shuffle": ({"shuffle": False}, "shuffle: expected True, got False"),
+    "fewer rows": ({"X": X[:90], "y": LABELS[:90]}, r"data: expected X \(80, 5\) float32, y \(80,\) int64 .*got X \(72, 5\)"),
+    "first row": ({"X": changed(X, 0)}, "data: expected"),
+    "last label": ({"y": changed(LABELS, 79)}, "data: expected"),
+    "dtype of X": ({"X": X.astype(float)}, r"data: expected X \(80, 5\) float32.*got X \(80, 5\) float64"),
+    "weights": ({"sample_weight": np.ones(100)}, "data: expected"),
+    "classes": ({"class_weight": {0: 2}}, "data: expected"),
+    "held out": ({"y": changed(LABELS, 99)}, "validation_data: expected"),
+    "metrics": ({"metrics": "accuracy"}, "metrics: expected accuracy, top_2_accuracy, f1, got accuracy"),
+    "callbacks": ({"callbacks": []}, "callbacks: expected ReduceLROnPlateau, EarlyStopping, History, got History"),
+    "initial epoch": ({"initial_epoch": 1}, "initial_epoch: expected 0, got 1"),
+    "batches": ({"X": BATCHES, "y": None, "validation_split": 0.0}, "batch_size: expected 8, got None.*steps_per_epoch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_training_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    backup = nn.BackupAndRestore(tmp_path / "b")
+    settings = SETTINGS["Adam, plateau, early"]()
+    with pytest.raises(InterruptedError):
+        run(settings, Dies(4), backup)
+    before = {file: file.read_bytes() for file in (tmp_path / "b").iterdir()}
+    other, words = OTHERS[name]
+    net = other.get("net", network)()
+    other = {key: value for key, value in other.items() if key != "net"}
+    theta = net.theta.copy() if net._network else None
+    with pytest.raises(ValueError, match=f"is of another training; .*{words}.*begin anew"):
+        run(settings | other, backup, net=net)
+    assert {file: file.read_bytes() for file in (tmp_path / "b").iterdir()} == before
+    assert theta is None or np.array_equal(net.theta, theta)
+    assert same(run(settings, backup), run(settings))
+
+
+def test_other_batches_are_refused(tmp_path: Path) -> None:
+    for first in (0, 9):
+        backup = nn.BackupAndRestore(tmp_path / str(first), 4)
+        with pytest.raises(InterruptedError):
+            run({"X": BATCHES}, Dies(4), backup)
+        others = list(BATCHES)
+        others[first] = (changed(BATCHES[first][0], 0), BATCHES[first][1])
+        with pytest.raises(ValueError, match=r"data: expected|X: expected the batches that were"):
+            run({"X": others}, backup)
+        assert same(run({"X": BATCHES}, backup), run({"X": BATCHES}))
+
+
+def test_what_may_change(tmp_path: Path) -> None:
+    """More epochs, threads, what is shown, callbacks without a state."""
+    settings, backup = SETTINGS["momentum, schedule"](), nn.BackupAndRestore(tmp_path / "b")
+    with pytest.raises(InterruptedError):
+        run(settings, Dies(4), backup)
+    more = nn.LambdaCallback(on_epoch_begin=lambda epoch: None)
+    found = run(settings | {"threads": 2}, more, backup, epochs=9)
+    assert same(found, run(settings | {"threads": 1}, epochs=9))
+
+
+def test_a_finished_training_deletes_its_checkpoints_or_keeps_them(tmp_path: Path) -> None:
+    settings = SETTINGS["momentum, schedule"]()
+    backup = nn.BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
+    first = run(settings, backup, epochs=3)
+    assert len(list((tmp_path / "b").iterdir())) == 2
+    assert same(run(settings, backup, epochs=3), first)  # nothing left to do
+    assert same(run(settings, backup, epochs=6), run(settings, epochs=6))
+
+
+def test_a_stop_is_remembered(tmp_path: Path) -> None:
+    """Killed between the last checkpoint and the end, training does not begin another epoch."""
+    settings = {
+        "X": X,
+        "y": LABELS,
+        "callbacks": [nn.EarlyStopping("loss", min_delta=9, patience=2)],
+    }
+
+    class Killed(nn.BackupAndRestore):
+        def finish(self, network: Any) -> None:
+            raise InterruptedError
+
+    whole = run(settings)
+    assert whole[1].epoch == [0, 1, 2]
+    with pytest.raises(InterruptedError):
+        run(settings, Killed(tmp_path / "b"))
+    assert same(run(settings, nn.BackupAndRestore(tmp_path / "b")), whole)
+
+
+def test_damaged_checkpoints(tmp_path: Path) -> None:
+    settings, backup = SETTINGS["momentum, schedule"](), nn.BackupAndRestore(tmp_path / "b")
+    for damaged in (1, 2):
+        with pytest.raises(InterruptedError):
+            run(settings, Dies(7), backup)
+        for file in sorted((tmp_path / "b").iterdir())[-damaged:]:
+            file.write_bytes(file.read_bytes()[:-9])
+        if damaged == 1:
+            with pytest.warns(RuntimeWarning, match="checksum is wrong") as seen:
+                found = run(settings, backup)
+            assert seen[0].filename == __file__
+            assert same(found, run(settings))
+        else:
+            with pytest.raises(FormatError, match="damaged ones alone"):
+                run(settings, backup)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("x", "epochs"), "save_freq: expected 'epoch' or a number, got 'epochs'"),
+        (("x", 0), "save_freq: expected an integer of at least 1, got 0"),
+        (("x", 1.5), "save_freq: expected an integer"),
+    ],
+)
+def test_bad_arguments(arguments: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        nn.BackupAndRestore(*arguments)
+
+
+def test_one_backup_alone_and_a_state_that_can_be_kept(tmp_path: Path) -> None:
+    backup = nn.BackupAndRestore(tmp_path / "b")
+    with pytest.raises(ValueError, match="at most one BackupAndRestore, got two"):
+        run({"X": X, "y": LABELS}, backup, backup)
+
+    class Odd(nn.Callback):
+        def get_state(self) -> dict[str, Any]:
+            return {"mine": {3, 4}}
+
+    with pytest.raises(TypeError, match=r"callbacks.0 Odd.mine: expected JSON values.*type set"):
+        run({"X": X, "y": LABELS}, Odd(), backup)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    folder = checkpoints.Folder(tmp_path)
+    folder.save({"format": 2})
+    with pytest.raises(ValueError, match="expected checkpoints of the format 1, got 2"):
+        run({"X": X, "y": LABELS}, nn.BackupAndRestore(tmp_path))
 
 
 # ---- kill -9 ----

@@ -77,7 +77,7 @@ class BackupAndRestore(Callback):
         found = self._folder.newest()
         if found is None or started is None or started[0] != self.path:
             started = self.path, _digest_of(network)
-        self._fingerprint = fingerprint | {"start": started[1]}
+        self._fingerprint = fingerprint | {"numbers at the start": started[1]}
         if found is not None:
             self._refuse_another(found)
         network.state.started = started
