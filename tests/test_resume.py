@@ -283,7 +283,11 @@ def test_a_finished_training_deletes_its_checkpoints_or_keeps_them(tmp_path: Pat
     first = run(settings, backup, epochs=3)
     assert len(list((tmp_path / "b").iterdir())) == 2
     assert same(run(settings, backup, epochs=3), first)  # nothing left to do
+    assert same(run(settings, backup, net=first[0], epochs=5), run(settings, epochs=5))
     assert same(run(settings, backup, epochs=6), run(settings, epochs=6))
+    run(settings, net=first[0], epochs=1)
+    with pytest.raises(ValueError, match="numbers at the start"):
+        run(settings, backup, net=first[0], epochs=6)
 
 
 def test_a_stop_is_remembered(tmp_path: Path) -> None:
@@ -295,7 +299,7 @@ def test_a_stop_is_remembered(tmp_path: Path) -> None:
     }
 
     class Killed(nn.BackupAndRestore):
-        def finish(self, network: Any) -> None:
+        def finish(self) -> None:
             raise InterruptedError
 
     whole = run(settings)

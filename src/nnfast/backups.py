@@ -71,7 +71,8 @@ class BackupAndRestore(Callback):
     ) -> dict[str, Any] | None:
         """Return the newest checkpoint of the training with this fingerprint, None for no files.
 
-        `started` is that of the network's state, if the `fit` before was interrupted.
+        `started` is that of the network's state: after a `fit` that was interrupted, the network
+        need not be set back to its start by hand.
         """
         self._folder.open()
         found = self._folder.newest()
@@ -91,9 +92,8 @@ class BackupAndRestore(Callback):
         """Write a checkpoint."""
         self._folder.save({"format": _FORMAT, "fingerprint": self._fingerprint} | tree)
 
-    def finish(self, network: Network) -> None:
+    def finish(self) -> None:
         """Training has ended by itself."""
-        network.state.started = None
         if self.delete_checkpoint:
             self._folder.clear()
 

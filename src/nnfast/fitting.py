@@ -120,7 +120,7 @@ def fit(
     )
     course.run(initial_epoch, epochs, checkpoint)
     if backup is not None:
-        backup.finish(network)
+        backup.finish()
     return history
 
 

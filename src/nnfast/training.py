@@ -47,8 +47,8 @@ class State:
     epoch, noise : int
         Epochs and steps of all optimizers: keys of the shuffles and of the noise.
     started : (str, str) or None
-        Of a `fit` with checkpoints that was interrupted: their folder, and a digest of the numbers
-        that it started from.
+        Of the last `fit`, if it kept checkpoints: their folder, and a digest of the numbers that it
+        started from.
     """
 
     optimizer: Optimizer | None = None
@@ -254,10 +254,9 @@ def windows(
 ) -> Generator[Job]:
     """Cut what is left of a job, after the rows of `total`, into windows of whole steps.
 
-    They end where metrics want to see outputs, each so many rows, and where `until_stop` says:
-    after so many steps. Where they end is a function of the place alone, not of where they begin,
-    and the bits of the loss and of training do not depend on it. `rates` and `first_step` are
-    those of the whole job.
+    They end where metrics want to see outputs, after so many rows, and where `until_stop` says,
+    after so many steps; the bits of the loss and of training do not depend on it. `rates` and
+    `first_step` are those of the whole job.
     """
     n, batch = len(job.order), job.batch_size
     kept = max(ROWS_OF_OUTPUTS, NUMBERS_OF_OUTPUTS // job.plan.n_out)
@@ -265,7 +264,7 @@ def windows(
     outputs = np.empty((min(size, n), job.plan.n_out), job.theta.dtype) if watched else None
     while total.rows < n:
         first = total.rows
-        end = min(n, first - first % size + size)
+        end = min(n, first + size)
         steps = until_stop()
         if steps is not None:
             end = min(end, first + steps * batch)
