@@ -3,13 +3,17 @@
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
+from time import monotonic
+
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from nnfast.plan import Csr
+
 cdef extern from "nnfast.h" nogil:
     const char *NN_NAMES
-    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_MORE
+    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_MORE, NN_PYTHON
     ctypedef struct nn_row:
         int64_t op
         double attributes[NN_MAX_ATTRIBUTES]
@@ -19,6 +23,21 @@ cdef extern from "nnfast.h" nogil:
         const char *data
         ptrdiff_t row_stride, stride
         int32_t type, swapped
+    ctypedef struct nn_exchange:
+        void *x
+        void *y
+        void *dy
+        void *dx
+        void *w
+        void *dw
+        double *losses
+    ctypedef struct nn_wanted:
+        int64_t exchange, backward, first, rows
+    ctypedef struct nn_sparse:
+        const void *data
+        const int32_t *indices
+        const int64_t *indptr
+        int64_t n
     ctypedef struct nn_call:
         const nn_row *rows
         int64_t n_rows, n_in, n_out
@@ -26,22 +45,32 @@ cdef extern from "nnfast.h" nogil:
         const void *bias
         int64_t pass_dx
         nn_source x, y
+        nn_sparse csr
         const int64_t *labels
         const void *sample_weight
         const int64_t *order
         int64_t n, batch, loss, optimizer
+        double label_smoothing
         double constants[4]
+        double clip_value, clip_norm
         const double *rates
         void *state
         int64_t slots
         int64_t n_theta
+        void *buffers
+        int64_t training
+        uint64_t seed
+        int64_t first_step
+        nn_exchange *exchanges
+        nn_exchange loss_exchange
         void *gradient
         void *outputs
         int64_t threads
         double serial_below
         void *program
-        int64_t step, block, rows_done
+        int64_t step, rows_done
         double loss_sum
+        nn_wanted wanted
     ctypedef struct nn_tile:
         int64_t y_row, x_row, x_k, x_seg, w_k, w_seg, segs, seg, start, end
         double rate
@@ -50,6 +79,7 @@ cdef extern from "nnfast.h" nogil:
         int64_t is_double, lanes
         int (*prepare)(nn_call *) noexcept nogil
         int (*advance)(nn_call *, double) noexcept nogil
+        void (*settle)(nn_call *) noexcept nogil
         void (*release)(nn_call *) noexcept nogil
         void (*predict_row)(const nn_call *, const void *, void *) noexcept nogil
         int (*dense_backward)(nn_call *, const nn_source *, void *, void *) noexcept nogil
@@ -137,47 +167,82 @@ cdef nn_source source(Arrays arrays, array) except *:
     return s
 
 
+cdef nn_exchange exchange(list held, a) except *:
+    cdef nn_exchange e
+    cdef Arrays taken = Arrays()
+    e.x, e.y = taken.take(a.x, True), taken.take(a.y, True)
+    e.dy, e.dx = taken.take(a.dy, True), taken.take(a.dx, True)
+    e.w, e.dw, e.losses = taken.take(a.w, True), taken.take(a.dw, True), <double *>taken.take(a.losses, True)
+    held.append(taken)
+    return e
+
+
 cdef class Run:
-    """One run of a plan, and where it stands. rows: (op, attributes, inputs, output, theta, buffer) of integers."""
+    """One run of a plan, and where it stands. rows: (op, attributes, inputs, output, theta, buffer) of integers.
+
+    exchanges: for each function, and loss_exchange for a loss in Python, an object with the arrays of nn_exchange; then
+    python(which, backward, first, rows) answers what the run asks for, which = -1 for the loss.
+    """
 
     cdef nn_call call
     cdef nn_row *rows_
+    cdef nn_exchange *exchanges
     cdef const nn_table *table
     cdef Arrays arrays
+    cdef list held
+    cdef object python
     cdef readonly bint finite
 
     def __cinit__(self, str isa, bint is_double, rows, int64_t n_in, int64_t n_out, theta, x, y, labels, sample_weight,
-                  order, int64_t batch, int64_t loss, int64_t optimizer, constants, rates, state, gradient, outputs,
-                  double loss_before, int64_t threads, double serial_below, bias, bint pass_dx):
+                  order, int64_t batch, int64_t loss, double label_smoothing, int64_t optimizer, constants,
+                  double clip_value, double clip_norm, rates, state, buffers, bint training, uint64_t seed,
+                  int64_t first_step, gradient, outputs, double loss_before, int64_t threads, double serial_below, bias,
+                  bint pass_dx, exchanges, loss_exchange, python):
         cdef nn_call *c = &self.call
         cdef int i, j
         self.table = table_of(isa, is_double)
         self.arrays = Arrays()
         self.finite = True
+        self.held = []
+        self.python = python
         self.rows_ = <nn_row *>calloc(len(rows), sizeof(nn_row))
-        if self.rows_ == NULL:
+        self.exchanges = <nn_exchange *>calloc(len(exchanges) + 1, sizeof(nn_exchange))
+        if self.rows_ == NULL or self.exchanges == NULL:
             raise MemoryError
         for i, (op, attributes, inputs, output, offset, buffer) in enumerate(rows):
             self.rows_[i].op = op
             for j, value in enumerate(attributes):
                 self.rows_[i].attributes[j] = value
-            for j, value in enumerate(inputs):
-                self.rows_[i].inputs[j] = value
+            for j in range(NN_MAX_INPUTS):
+                self.rows_[i].inputs[j] = inputs[j] if j < len(inputs) else -1
             self.rows_[i].output = output
             self.rows_[i].theta = offset
             self.rows_[i].buffer = buffer
         c.rows, c.n_rows, c.n_in, c.n_out = self.rows_, len(rows), n_in, n_out
         c.theta, c.n_theta = self.arrays.take(theta, optimizer >= 0), theta.size
         c.bias, c.pass_dx = self.arrays.take(bias), pass_dx
+        if isinstance(x, Csr):
+            c.csr.data, c.csr.n = self.arrays.take(x.data), x.data.size
+            c.csr.indices = <const int32_t *>self.arrays.take(x.indices)
+            c.csr.indptr = <const int64_t *>self.arrays.take(x.indptr)
+            x = None
         c.x, c.y = source(self.arrays, x), source(self.arrays, y)
         c.labels = <const int64_t *>self.arrays.take(labels)
         c.sample_weight = self.arrays.take(sample_weight)
         c.order, c.n, c.batch = <const int64_t *>self.arrays.take(order), order.size, batch
-        c.loss, c.optimizer = loss, optimizer
+        c.loss, c.label_smoothing, c.optimizer = loss, label_smoothing, optimizer
+        c.clip_value, c.clip_norm = clip_value, clip_norm
         for i, value in enumerate(constants):
             c.constants[i] = value
         c.rates = <const double *>self.arrays.take(rates)
         c.state, c.slots = self.arrays.take(state, True), 0 if state is None else len(state)
+        c.buffers = self.arrays.take(buffers, optimizer >= 0)
+        c.training, c.seed, c.first_step = training, seed, first_step
+        for i, value in enumerate(exchanges):
+            self.exchanges[i] = exchange(self.held, value)
+        c.exchanges = self.exchanges
+        if loss_exchange is not None:
+            c.loss_exchange = exchange(self.held, loss_exchange)
         c.gradient = self.arrays.take(gradient, True)
         c.outputs = self.arrays.take(outputs, True)
         c.loss_sum, c.threads, c.serial_below = loss_before, threads, serial_below
@@ -190,6 +255,7 @@ cdef class Run:
         if self.call.program != NULL:
             self.table.release(&self.call)
         free(self.rows_)
+        free(self.exchanges)
 
     @property
     def steps(self):
@@ -206,8 +272,19 @@ cdef class Run:
     def advance(self, double seconds):
         """Work for about so many seconds; True while there is more to do."""
         cdef int status
-        with nogil:
-            status = self.table.advance(&self.call, seconds)
+        cdef nn_wanted *w = &self.call.wanted
+        end = monotonic() + seconds
+        while True:
+            with nogil:
+                status = self.table.advance(&self.call, seconds)
+            if status != NN_PYTHON:
+                break
+            try:
+                self.python(w.exchange, w.backward, w.first, w.rows)
+            except BaseException:
+                self.table.settle(&self.call)
+                raise
+            seconds = end - monotonic()
         self.finite = status != NN_NOT_FINITE
         return status == NN_MORE
 

@@ -151,9 +151,8 @@ static void softmax_grad(int n, real *dz, const real *y, const real *dy)
 
 void FN(activation_forward)(const program *p, const layer *l, const worker *w, share s)
 {
-    const layer *from = l->input < 0 ? NULL : p->layers + l->input;
     for (int r = s.first; r < s.end; r++) {
-        const real *z = from ? w->values + from->y + r * from->row : w->x[r];
+        const real *z = FN(input_row)(p, l, w, 0, r);
         real *y = w->values + l->y + r * l->row;
         if (l->activation == NN_SOFTMAX) {
             softmax(l->n_out, y, z);
@@ -166,16 +165,14 @@ void FN(activation_forward)(const program *p, const layer *l, const worker *w, s
 
 void FN(activation_backward)(const program *p, const layer *l, const worker *w, share s)
 {
-    const layer *to = p->layers + l->input;
     for (int r = s.first; r < s.end; r++) {
-        real *dx = w->values + to->dy + r * to->row, *dz = w->values + l->dy + r * l->row;
+        real *dz = w->values + l->dy + r * l->row;
         const real *y = w->values + l->y + r * l->row;
         if (l->activation == NN_SOFTMAX)
             softmax_grad(l->n_out, dz, y, dz);
         else
             FN(gate)(l->activation, 1, l->n_out, dz, 0, w->values + l->kept + r * l->row, 0);
-        for (int j = 0; j < l->n_out; j++) dx[j] = l->add_dx ? dx[j] + dz[j] : dz[j];
-        FN(gate)(l->gate, 1, l->n_out, dx, 0, w->values + to->kept + r * to->row, 0);
+        FN(pass_down)(p, l, w, 0, r, dz);
     }
 }
 

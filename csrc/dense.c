@@ -14,12 +14,15 @@ enum { CHUNK = 48 * 64 * 3 }; /* weights a unit of work: half an L1, in whole ve
 
 nn_rows FN(input_rows)(const program *p, const layer *l, const worker *w, int first, ptrdiff_t offset)
 {
-    if (l->input < 0) return (nn_rows){NULL, w->x + first, offset, NULL};
-    const layer *from = p->layers + l->input;
+    if (l->in[0].from < 0) return (nn_rows){NULL, w->x + first, offset, NULL};
+    const layer *from = p->layers + l->in[0].from;
     return (nn_rows){w->values + from->y + first * from->row, NULL, offset, NULL};
 }
 
-static int64_t input_row(const program *p, const layer *l) { return l->input < 0 ? 0 : p->layers[l->input].row; }
+static int64_t input_row(const program *p, const layer *l)
+{
+    return l->in[0].from < 0 ? 0 : p->layers[l->in[0].from].row;
+}
 
 /* (n_in, n_out) weights, and the bias if there is one, to their panels, or back */
 static void copy_parameters(const layer *l, int widest, real *weights, real *bias, real *packed, bool unpack)
@@ -38,8 +41,8 @@ static void copy_parameters(const layer *l, int widest, real *weights, real *bia
     }
 }
 
-/* The layer's slice of a vector laid out as theta. The bias lies behind the weights, unless the call has it apart. */
-static void copy_slice(const program *p, const layer *l, void *plain, real *packed, bool unpack)
+/* The bias lies behind the weights, unless the call has it apart. */
+void FN(dense_copy)(const program *p, const layer *l, void *plain, real *packed, bool unpack)
 {
     real *weights = (real *)plain + l->theta;
     real *bias = l->use_bias && !p->call->bias ? weights + (int64_t)l->n_in * l->n_out : NULL;
@@ -49,26 +52,12 @@ static void copy_slice(const program *p, const layer *l, void *plain, real *pack
         copy_parameters(l, p->widest, weights, bias, packed, unpack);
 }
 
-void FN(dense_pack)(const program *p, const layer *l)
+void FN(dense_ready)(const program *p, const layer *l)
 {
-    const nn_call *c = p->call;
-    copy_slice(p, l, c->theta, p->theta, false);
-    if (c->bias) memcpy(p->theta + l->bias, c->bias, l->n_out * sizeof(real));
-    for (int i = 0; i < p->slots; i++)
-        copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, false);
-    if (l->need_dx && !l->narrow)
+    if (p->call->bias) memcpy(p->theta + l->bias, p->call->bias, l->n_out * sizeof(real));
+    if (l->in[0].need_dx && !l->narrow)
         for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q))
             FN(dense_transpose)(p, l, q, 0, l->n_in);
-}
-
-void FN(dense_unpack)(const program *p, const layer *l)
-{
-    const nn_call *c = p->call;
-    if (c->gradient) copy_slice(p, l, c->gradient, p->gradient, true);
-    if (c->optimizer == NN_NO_OPTIMIZER || !l->trainable) return;
-    copy_slice(p, l, c->theta, p->theta, true);
-    for (int i = 0; i < p->slots; i++)
-        copy_slice(p, l, (real *)c->state + i * c->n_theta, p->state + i * p->n_packed, true);
 }
 
 /* Rows [first, end) of panel q of W, first a multiple of LANES, into the panels of W^T. */
@@ -87,6 +76,10 @@ void FN(dense_transpose)(const program *p, const layer *l, panel q, int first, i
 
 void FN(dense_forward)(const program *p, const layer *l, const worker *w, share s)
 {
+    if (reads_sparse(p, l)) {
+        FN(sparse_forward)(p, l, w, s);
+        return;
+    }
     if (l->narrow) {
         FN(narrow_forward)(p, l, w, s);
         return;
@@ -121,7 +114,8 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
         FN(narrow_backward)(p, l, w, s);
         return;
     }
-    const layer *to = p->layers + l->input;
+    const edge *e = l->in;
+    const layer *to = p->layers + e->from;
     const int rows = s.end - s.first;
     int turn = 0;
     for (panel q = transposed_panels(l->n_in, p->widest); q.width; q = next_panel(q)) {
@@ -134,22 +128,22 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
                                .x_row = l->row,
                                .segs = 1,
                                .seg = at_most(BLOCK, l->n_out - n),
-                               .end = n || l->add_dx ? END_ADD : END_STORE};
+                               .end = n || e->add_dx ? END_ADD : END_STORE};
             const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n, NULL};
             FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
         }
-        FN(gate)(l->gate, rows, width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
+        FN(gate)(e->gate, rows, width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
     }
 }
 
 /* Of the rows of a panel with its bias, from the thread's share of all of the step's columns: first to end, in whole
  * vectors so that W^T can follow. Row 0 takes the bias along. */
-share FN(rows_of_panel)(const program *p, pass *s, int rows, int width)
+share FN(rows_of_panel)(pass *s, int rows, int width)
 {
     int64_t cut[2] = {0, rows};
     if (s->parts > 1)
         for (int i = 0; i < 2; i++) {
-            const int64_t row = (p->step_cost * (s->part + i) / s->parts - s->done) / width;
+            const int64_t row = (s->cost * (s->part + i) / s->parts - s->done) / width;
             cut[i] = row <= 0 ? 0 : row >= rows ? rows : at_most(round_up(row, 16), rows);
         }
     s->done += (int64_t)rows * width;
@@ -170,21 +164,20 @@ void FN(add_partials)(const program *p, const pass *s, int64_t offset, int64_t n
 /* How a sum of dW ends: in the gradient, or in theta where plain SGD may take it there at once. */
 int FN(end_of_sum)(const program *p, const layer *l, const pass *s)
 {
-    const double *constants = p->call->constants;
-    const bool fused = s->last && s->rate && l->fuse_update && s->from && p->call->optimizer == NN_SGD &&
-                       constants[0] == 0 && constants[2] == 0;
+    const bool fused =
+        s->last && s->rate && l->fuse_update && s->from && plain_sgd(p->call) && (s->first || !reads_sparse(p, l));
     return s->first ? (fused ? END_UPDATE : END_STORE) : (fused ? END_ADD_UPDATE : END_ADD);
 }
 
-/* dW of rows [first, end) of panel q, db with the first of them, and what follows from it. */
+/* dW of rows [first, end) of panel q, db with the first of them. */
 static void update_unit(const program *p, const layer *l, const pass *s, panel q, int first, int end)
 {
     const int width = q.width, height = end - first;
     const int64_t offset = l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
     const int64_t bias = l->use_bias && first == 0 ? l->bias + q.column : -1;
-    const bool last = s->last && s->rate;
     const int end_of_sum = FN(end_of_sum)(p, l, s);
-    if (s->from) {
+    if (s->complete) {
+    } else if (s->from) {
         const worker *w = s->from;
         const nn_tile t = {.y_row = width,
                            .x_k = input_row(p, l),
@@ -192,7 +185,7 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
                            .segs = 1,
                            .seg = s->rows,
                            .end = end_of_sum,
-                           .rate = last ? s->rate[0] : 0,
+                           .rate = s->last && s->rate ? s->rate[0] : 0,
                            .bias = bias < 0 ? NULL : s->to + bias,
                            .updated_bias = bias < 0 ? NULL : p->theta + bias};
         nn_rows x = FN(input_rows)(p, l, w, 0, first);
@@ -202,12 +195,22 @@ static void update_unit(const program *p, const layer *l, const pass *s, panel q
         FN(add_partials)(p, s, offset, (int64_t)height * width);
         if (bias >= 0) FN(add_partials)(p, s, bias, width);
     }
-    if (!last) return;
-    if (end_of_sum < END_UPDATE) {
-        FN(update)(p, s->rate, offset, (int64_t)height * width);
-        if (bias >= 0) FN(update)(p, s->rate, bias, width);
+    FN(finish_sums)(p, l, s, q, first, end);
+}
+
+/* What follows the sums of rows [first, end) of panel q. */
+void FN(finish_sums)(const program *p, const layer *l, const pass *s, panel q, int first, int end)
+{
+    const int width = q.width, height = end - first;
+    const int64_t offset = l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
+    const int64_t bias = l->use_bias && first == 0 ? l->bias + q.column : -1;
+    if (s->last && !s->complete) FN(add_penalty)(p, l, offset, (int64_t)height * width);
+    if (!s->last || !s->rate) return;
+    if (FN(end_of_sum)(p, l, s) < END_UPDATE) {
+        FN(update)(p, s, offset, (int64_t)height * width);
+        if (bias >= 0) FN(update)(p, s, bias, width);
     }
-    if (l->need_dx) FN(dense_transpose)(p, l, q, first, end);
+    if (l->in[0].need_dx) FN(dense_transpose)(p, l, q, first, end);
 }
 
 void FN(dense_update)(const program *p, const layer *l, pass *s)
@@ -216,9 +219,13 @@ void FN(dense_update)(const program *p, const layer *l, pass *s)
         FN(narrow_update)(p, l, s);
         return;
     }
+    if (reads_sparse(p, l)) {
+        FN(sparse_update)(p, l, s);
+        return;
+    }
     for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
         const int chunk = CHUNK / q.width;
-        const share mine = FN(rows_of_panel)(p, s, l->n_in, q.width);
+        const share mine = FN(rows_of_panel)(s, l->n_in, q.width);
         for (int k = mine.first; k < mine.end; k += chunk)
             update_unit(p, l, s, q, k, (int)at_most(k + chunk, mine.end));
     }

@@ -20,6 +20,13 @@
 #include "engine.h"
 #include "vecmath.h"
 
+/* Smoothed labels: t scale + offset in place of each target t. */
+typedef struct smoothing {
+    bool on;
+    real scale, offset;
+} smoothing;
+INLINE vec smoothed(smoothing s, vec t) { return s.on ? fma_(splat(s.scale), t, splat(s.offset)) : t; }
+
 /* ---- losses that are means over the outputs ---- */
 
 INLINE vec value(const int loss, vec z, vec y)
@@ -72,7 +79,7 @@ INLINE void clear(vec *l)
 }
 
 /* one row; dz: NULL, or receives the gradient */
-static double mean_of_row(int64_t loss, int n, const real *z, const real *y, real *dz, real scale)
+static double mean_of_row(int64_t loss, int n, const real *z, const real *y, real *dz, real scale, smoothing s)
 {
     vec sum[WIDE];
     clear(sum);
@@ -80,7 +87,7 @@ static double mean_of_row(int64_t loss, int n, const real *z, const real *y, rea
 #define ROW(LOSS)                                                                                                      \
     FOR_COLUMNS (j, n) {                                                                                               \
         const mask there = first(n - j);                                                                               \
-        const vec a = load(z + j), t = load_first(y + j, n - j);                                                       \
+        const vec a = load(z + j), t = smoothed(s, load_first(y + j, n - j));                                          \
         LANE_SUM(sum, j) += keep(there, value(LOSS, a, t));                                                            \
         if (dz) store(dz + j, keep(there, slope(LOSS, a, t) * factor));                                                \
     }
@@ -126,30 +133,45 @@ static real exponentials(int n, const real *z, real *dz, real *total)
 }
 
 /* the value without log(total), which the caller adds for many rows at once */
-static double cross_entropy(int n, const real *z, int64_t label, real *dz, real scale, real *total)
+static double cross_entropy(int n, const real *z, int64_t label, real *dz, real scale, real *total, smoothing s)
 {
     const double top = exponentials(n, z, dz, total);
     const vec factor = splat(scale / *total);
-    FOR_COLUMNS (j, n) store(dz + j, load(dz + j) * factor);
     if ((uint64_t)label >= (uint64_t)n) return NAN;
-    dz[label] -= scale;
-    return top - (double)z[label];
+    if (!s.on) {
+        FOR_COLUMNS (j, n) store(dz + j, load(dz + j) * factor);
+        dz[label] -= scale;
+        return top - (double)z[label];
+    }
+    vec sum[WIDE];
+    clear(sum);
+    const vec everywhere = splat(scale * s.offset);
+    FOR_COLUMNS (j, n) {
+        LANE_SUM(sum, j) += keep(first(n - j), load(z + j));
+        store(dz + j, keep(first(n - j), load(dz + j) * factor - everywhere));
+    }
+    dz[label] -= scale * s.scale;
+    return top - (double)s.scale * (double)z[label] - (double)s.offset * (double)sum_16(sum);
 }
 
-static double soft_cross_entropy(int n, const real *z, const real *y, real *dz, real scale, real *total, double *mass)
+static double soft_cross_entropy(int n, const real *z, const real *y, real *dz, real scale, real *total, double *mass,
+                                 smoothing s)
 {
     const double top = exponentials(n, z, dz, total);
     vec targets[WIDE], products[WIDE];
     clear(targets);
     clear(products);
     FOR_COLUMNS (j, n) {
-        const vec t = load_first(y + j, n - j);
+        const vec t = keep(first(n - j), smoothed(s, load_first(y + j, n - j)));
         LANE_SUM(targets, j) += t;
         LANE_SUM(products, j) = weighted(t, load(z + j), LANE_SUM(products, j));
     }
     const real sum = sum_16(targets);
     const vec factor = splat(scale * sum / *total), minus = splat(scale);
-    FOR_COLUMNS (j, n) store(dz + j, fnma_(minus, load_first(y + j, n - j), load(dz + j) * factor));
+    FOR_COLUMNS (j, n) {
+        const vec t = keep(first(n - j), smoothed(s, load_first(y + j, n - j)));
+        store(dz + j, fnma_(minus, t, load(dz + j) * factor));
+    }
     *mass = sum;
     return top * *mass - (double)sum_16(products);
 }
@@ -223,6 +245,7 @@ static void loss_of_rows(const program *p, const worker *w, int first, int end, 
     const nn_call *c = p->call;
     const layer *l = p->layers + p->n_layers - 1;
     const int n = l->n_out;
+    const smoothing s = {p->smooth, p->target_scale, p->target_offset};
     real totals[BLOCK + LANES];
     double mass[BLOCK];
     for (int r = first; r < end; r++) {
@@ -231,15 +254,29 @@ static void loss_of_rows(const program *p, const worker *w, int first, int end, 
         real *dz = w->values + l->dy + r * l->row;
         mass[i] = 1;
         if (c->loss != NN_CROSS_ENTROPY)
-            w->losses[r] = mean_of_row(c->loss, n, z, y, p->backward ? dz : NULL, factors[i]);
+            w->losses[r] = mean_of_row(c->loss, n, z, y, p->backward ? dz : NULL, factors[i], s);
         else if (c->labels)
-            w->losses[r] = cross_entropy(n, z, c->labels[order[r]], dz, factors[i], totals + i);
+            w->losses[r] = cross_entropy(n, z, c->labels[order[r]], dz, factors[i], totals + i, s);
         else
-            w->losses[r] = soft_cross_entropy(n, z, y, dz, factors[i], totals + i, mass + i);
+            w->losses[r] = soft_cross_entropy(n, z, y, dz, factors[i], totals + i, mass + i, s);
     }
     if (c->loss == NN_CROSS_ENTROPY) {
         for (int i = end - first; i < round_up(end - first, LANES); i++) totals[i] = 1;
         add_logs(end - first, w->losses + first, totals, mass);
+    }
+}
+
+/* What the function has left: row losses and the derivative of their mean, weights included. */
+static void loss_of_python(const program *p, const worker *w, int first, int end)
+{
+    const layer *l = p->layers + p->n_layers - 1;
+    const nn_exchange *e = &p->call->loss_exchange;
+    for (int r = first; r < end; r++) {
+        w->losses[r] = e->losses[w->first + r];
+        if (!p->backward) continue;
+        real *dz = w->values + l->dy + r * l->row;
+        memset(dz, 0, l->row * sizeof(real));
+        memcpy(dz, (const real *)e->dy + (w->first + r) * l->n_out, l->n_out * sizeof(real));
     }
 }
 
@@ -250,11 +287,13 @@ void FN(loss)(const program *p, const worker *w, int first, int end, const int64
     real factors[BLOCK + LANES];
     for (int i = 0; i < round_up(end - first, LANES); i++)
         factors[i] = (real)(weights && first + i < end ? scale * weights[order[first + i]] : scale);
-    if (l->narrow)
+    if (p->call->loss == NN_PYTHON_LOSS)
+        loss_of_python(p, w, first, end);
+    else if (l->narrow)
         loss_of_columns(p, w, first, end, factors);
     else
         loss_of_rows(p, w, first, end, order, factors);
-    for (int r = first; r < end && weights; r++) w->losses[r] *= weights[order[r]];
+    for (int r = first; r < end && weights && p->call->loss != NN_PYTHON_LOSS; r++) w->losses[r] *= weights[order[r]];
     if (!p->backward || l->op != NN_DENSE) return;
     const int64_t at = l->narrow ? first : first * l->row;
     const int rows = l->narrow ? l->n_out : end - first, columns = l->narrow ? end - first : (int)l->row;
@@ -276,7 +315,8 @@ int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *los
         for (int r = 0; r < BLOCK + LANES; r++) totals[r] = 1;
         for (int64_t r = 0; r < size; r++) {
             memcpy(row, (const real *)z + (first + r) * n, n * sizeof *row);
-            losses[first + r] = cross_entropy((int)n, row, labels[first + r], gradient, (real)scale, totals + r);
+            losses[first + r] =
+                cross_entropy((int)n, row, labels[first + r], gradient, (real)scale, totals + r, (smoothing){0});
             memcpy((real *)dz + (first + r) * n, gradient, n * sizeof *row);
         }
         add_logs(size, losses + first, totals, ones);

@@ -71,7 +71,7 @@ void FN(narrow_forward)(const program *p, const layer *l, const worker *w, share
     const real *weights = p->theta + l->weights, *bias = p->theta + l->bias;
     for (int r = s.first; r < s.end; r += LANES) {
         const nn_rows from = FN(input_rows)(p, l, w, r, 0);
-        const ptrdiff_t x_row = l->input < 0 ? 0 : p->layers[l->input].row;
+        const ptrdiff_t x_row = l->in[0].from < 0 ? 0 : p->layers[l->in[0].from].row;
         const real *x[LANES];
         for (int i = 0; i < LANES; i++) {
             const int row = r + i < s.end ? i : 0; /* what the rows behind the last become, nobody reads */
@@ -87,19 +87,20 @@ void FN(narrow_forward)(const program *p, const layer *l, const worker *w, share
 
 void FN(narrow_backward)(const program *p, const layer *l, const worker *w, share s)
 {
-    const layer *to = p->layers + l->input;
+    const edge *e = l->in;
+    const layer *to = p->layers + e->from;
     const int rows = s.end - s.first;
     const nn_tile t = {.y_row = to->row,
                        .x_k = l->row,
                        .w_k = padded_inputs(l),
                        .segs = 1,
                        .seg = l->n_out,
-                       .end = l->add_dx ? END_ADD : END_STORE};
+                       .end = e->add_dx ? END_ADD : END_STORE};
     const nn_rows dz = {w->values + l->dy + s.first, NULL, 0, NULL};
     for (panel q = transposed_panels(l->n_in, p->widest); q.width; q = next_panel(q)) {
         real *dx = w->values + to->dy + s.first * to->row + q.column;
         FN(outer)(q.width, rows, dx, dz, p->theta + l->weights + q.column, dx, &t);
-        FN(gate)(l->gate, rows, q.width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
+        FN(gate)(e->gate, rows, q.width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
     }
 }
 
@@ -170,15 +171,16 @@ INLINE void sum_range(const int N, const int pointers, const sums *s, const laye
 
 void FN(narrow_update)(const program *p, const layer *l, pass *pass)
 {
-    const share k = FN(rows_of_panel)(p, pass, l->n_in, l->n_out);
+    const share k = FN(rows_of_panel)(pass, l->n_in, l->n_out);
     if (k.first >= k.end) return;
     const int64_t width = round_up(k.end - k.first, LANES);
     const bool bias = l->use_bias && k.first == 0;
     const int end = FN(end_of_sum)(p, l, pass);
-    if (pass->from) {
+    if (pass->complete) {
+    } else if (pass->from) {
         const worker *w = pass->from;
         const sums s = {.x = FN(input_rows)(p, l, w, 0, 0),
-                        .x_row = l->input < 0 ? 0 : p->layers[l->input].row,
+                        .x_row = l->in[0].from < 0 ? 0 : p->layers[l->in[0].from].row,
                         .dz = w->values + l->dy,
                         .dz_row = l->row,
                         .rows = pass->rows,
@@ -197,6 +199,6 @@ void FN(narrow_update)(const program *p, const layer *l, pass *pass)
         if (bias) FN(add_partials)(p, pass, l->bias, round_up(l->n_out, LANES));
     }
     if (!pass->last || !pass->rate || end >= END_UPDATE) return;
-    for (int n = 0; n < l->n_out; n++) FN(update)(p, pass->rate, l->weights + n * padded_inputs(l) + k.first, width);
-    if (bias) FN(update)(p, pass->rate, l->bias, round_up(l->n_out, LANES));
+    for (int n = 0; n < l->n_out; n++) FN(update)(p, pass, l->weights + n * padded_inputs(l) + k.first, width);
+    if (bias) FN(update)(p, pass, l->bias, round_up(l->n_out, LANES));
 }

@@ -20,9 +20,26 @@
     "losses: mse cross_entropy binary_cross_entropy mae huber poisson hinge perceptron; "                              \
     "optimizers: sgd adam adamw adagrad rmsprop rprop"
 
-enum nn_op { NN_DENSE, NN_ACTIVATION };
-enum nn_dense_attribute { NN_N_IN, NN_N_OUT, NN_DENSE_ACTIVATION, NN_USE_BIAS, NN_TRAINABLE };
-enum nn_activation_attribute { NN_N, NN_ACTIVATION_NAME };
+enum nn_op {
+    NN_DENSE,
+    NN_ACTIVATION,
+    NN_RESCALING,
+    NN_DROPOUT,
+    NN_GAUSSIAN_NOISE,
+    NN_BATCH_NORM,
+    NN_LAYER_NORM,
+    NN_ADD,
+    NN_CUSTOM
+};
+/* Attributes by their places. The first is the width; only dense and custom rows have another one behind them. */
+enum { NN_N_IN, NN_N_OUT };
+enum nn_dense_attribute { NN_DENSE_ACTIVATION = 2, NN_USE_BIAS, NN_TRAINABLE, NN_L1, NN_L2, NN_MAX_NORM };
+enum nn_activation_attribute { NN_ACTIVATION_NAME = 1 };
+enum nn_rescaling_attribute { NN_SCALE = 1, NN_OFFSET };
+enum nn_noise_attribute { NN_RATE = 1, NN_STDDEV = 1, NN_STREAM };
+enum nn_batch_norm_attribute { NN_MOMENTUM = 1, NN_BATCH_EPSILON, NN_BATCH_TRAINABLE };
+enum nn_layer_norm_attribute { NN_LAYER_EPSILON = 1, NN_LAYER_TRAINABLE };
+enum nn_custom_attribute { NN_FUNCTION = 2, NN_N_PARAMETERS, NN_CUSTOM_TRAINABLE };
 enum nn_activation {
     NN_IDENTITY,
     NN_SIGMOID,
@@ -46,7 +63,8 @@ enum nn_loss {
     NN_HUBER,
     NN_POISSON,
     NN_HINGE,
-    NN_PERCEPTRON
+    NN_PERCEPTRON,
+    NN_PYTHON_LOSS
 };
 enum nn_optimizer { NN_NO_OPTIMIZER = -1, NN_SGD, NN_ADAM, NN_ADAMW, NN_ADAGRAD, NN_RMSPROP, NN_RPROP };
 
@@ -69,7 +87,29 @@ typedef struct nn_source {
     int32_t swapped; /* 1: the bytes of an element are in the other order */
 } nn_source;
 
-enum nn_status { NN_MORE, NN_DONE, NN_NOT_FINITE };
+/* X in compressed rows, of the network's dtype: row i has the elements [indptr[i], indptr[i + 1]) of data, which lie in
+ * the columns `indices`, ascending in a row. */
+typedef struct nn_sparse {
+    const void *data;
+    const int32_t *indices;
+    const int64_t *indptr;
+    int64_t n; /* elements of data */
+} nn_sparse;
+
+enum nn_status { NN_MORE, NN_DONE, NN_NOT_FINITE, NN_PYTHON };
+
+/* What a custom row, or a loss in Python, exchanges with its function: arrays of one step's rows. */
+typedef struct nn_exchange {
+    void *x, *y, *dy, *dx; /* [batch][n]; of a loss y and dy, which holds the derivative of the mean */
+    void *w, *dw;          /* parameters and their gradient */
+    double *losses;        /* [batch], of a loss */
+} nn_exchange;
+
+/* What Python is to do before a run goes on, for these rows of the order. exchange: a custom row's, or -1, the loss'.
+ */
+typedef struct nn_wanted {
+    int64_t exchange, backward, first, rows;
+} nn_wanted;
 
 /* One run of a plan. Pointers to `real` are float or double, as the table that runs the call. */
 typedef struct nn_call {
@@ -78,27 +118,37 @@ typedef struct nn_call {
     void *theta;               /* [n_theta] read, and written when there is an optimizer */
     const void *bias;          /* for nnfast.ops: NULL, or the bias of the one dense row ... */
     int64_t pass_dx;           /* ... and 1: dX is wanted although no layer below learns */
-    nn_source x;               /* [samples][n_in] */
+    nn_source x;               /* [samples][n_in], or data = NULL and ... */
+    nn_sparse csr;             /* ... X in compressed rows, which only dense rows of the plan read */
     nn_source y;               /* [samples][n_out], or data = NULL */
     const int64_t *labels;     /* [samples] in place of y, or NULL */
     const void *sample_weight; /* [samples] or NULL */
     const int64_t *order;      /* [n] rows of x in the order of their use */
     int64_t n, batch;          /* batch: rows of a step, the last may be shorter */
     int64_t loss, optimizer;   /* enum nn_loss, enum nn_optimizer */
-    double constants[4];       /* of the rule (optim.c) */
-    const double *rates;       /* [steps][NN_RATES] step size, epsilon, shrinkage, corrections included */
-    void *state;               /* [slots][n_theta] */
+    double label_smoothing;
+    double constants[4];          /* of the rule (optim.c) */
+    double clip_value, clip_norm; /* 0: none */
+    const double *rates;          /* [steps][NN_RATES] step size, epsilon, shrinkage, corrections included */
+    void *state;                  /* [slots][n_theta] */
     int64_t slots;
     int64_t n_theta;
+    void *buffers;          /* [n_buffers], written when there is an optimizer */
+    int64_t training;       /* 1: noise is made, batch_norm normalises by the minibatch */
+    uint64_t seed;          /* key of the noise, with ... */
+    int64_t first_step;     /* ... the number of the call's first step */
+    nn_exchange *exchanges; /* of the custom rows' functions */
+    nn_exchange loss_exchange;
     void *gradient; /* [n_theta] or NULL: receives the gradient of the one step */
     void *outputs;  /* [n][n_out] or NULL */
     int64_t threads;
     double serial_below; /* FLOP a thread must have before one more thread is used */
     void *program;       /* from prepare() to release(): everything the steps need, allocated once */
     /* the cursor: where the run stands */
-    int64_t step, block;
+    int64_t step, phase, block;
     int64_t rows_done; /* rows whose loss is in loss_sum */
     double loss_sum;   /* of weight * row loss, in row order */
+    nn_wanted wanted;  /* after NN_PYTHON */
 } nn_call;
 
 /* The strides of one register tile (tile.h has the formula).
@@ -124,6 +174,7 @@ typedef struct nn_table {
     int64_t is_double, lanes;
     int (*prepare)(nn_call *call);                 /* 0, or -1: out of memory */
     int (*advance)(nn_call *call, double seconds); /* enum nn_status */
+    void (*settle)(nn_call *call); /* after NN_PYTHON, if the run ends there: theta of the last finished step */
     void (*release)(nn_call *call);
     void (*predict_row)(const nn_call *call, const void *x, void *y); /* a prepared call; [n_in] to [n_out] */
     /* nnfast.ops; matrices are [rows][n] */

@@ -111,12 +111,47 @@ static void rprop(const double *constants, int64_t n, real *w, const real *g, re
     }
 }
 
-void FN(update)(const program *p, const double *rate, int64_t offset, int64_t n)
+/* ---- clipping: by value g = clip(g, -limit, limit), by norm g = g min(1, limit / (|g| + 1e-6)) (PyTorch's) ---- */
+
+/* Squares of the gradient in theta's order, of this part's blocks: 16 lanes each. */
+void FN(block_norms)(const program *p, int part, int parts)
 {
-    const double *constants = p->call->constants;
+    const int64_t n = p->call->n_theta, blocks = (n + NORM_BLOCK - 1) / NORM_BLOCK;
+    for (int64_t b = blocks * part / parts; b < blocks * (part + 1) / parts; b++) {
+        vec sum[WIDE];
+        UNROLL for (int v = 0; v < WIDE; v++)
+            sum[v] = splat(0);
+        const real *g = p->plain + b * NORM_BLOCK;
+        const int size = (int)at_most(NORM_BLOCK, n - b * NORM_BLOCK);
+        for (int j = 0; j < size; j += LANES) {
+            const vec v = load_first(g + j, size - j);
+            sum[j / LANES % WIDE] = fma_(v, v, sum[j / LANES % WIDE]);
+        }
+        p->norms[b] = (double)sum_16(sum);
+    }
+}
+
+real FN(clip_factor)(const program *p)
+{
+    double square = 0;
+    for (int64_t b = 0; b * NORM_BLOCK < p->call->n_theta; b++) square += p->norms[b];
+    const double factor = p->call->clip_norm / (sqrt(square) + 1e-6);
+    return factor < 1 ? (real)factor : 1; /* 1 for NaN too: it is seen in the loss */
+}
+
+static void clip(const program *p, real factor, real *g, int64_t n)
+{
+    const real limit = p->call->clip_value > 0 ? (real)p->call->clip_value : (real)INFINITY;
+    const vec by = splat(factor), top = splat(limit), bottom = splat(-limit);
+    for (int64_t i = 0; i < n; i += LANES) store(g + i, minimum(top, maximum(bottom, load(g + i) * by)));
+}
+
+void FN(update)(const program *p, const pass *s, int64_t offset, int64_t n)
+{
+    const double *constants = p->call->constants, *rate = s->rate;
     const int64_t next = p->n_packed;
-    real *w = p->theta + offset, *state = p->state + offset;
-    const real *g = p->gradient + offset;
+    real *w = p->theta + offset, *state = p->state + offset, *g = p->gradient + offset;
+    if (p->call->clip_value > 0 || p->call->clip_norm > 0) clip(p, s->clip, g, n);
     switch (p->call->optimizer) {
     case NN_ADAM:
     case NN_ADAMW: adam(constants, rate, n, w, g, state, state + next); break;

@@ -10,6 +10,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -87,6 +88,7 @@ INLINE vec fnma_(vec a, vec b, vec c) { return X86(fnmadd)(a, b, c); }
 INLINE mask greater(vec a, vec b) { return PASTE(PASTE(_mm512_cmp, SUFFIX), _mask)(a, b, _CMP_GT_OQ); }
 INLINE mask unordered(vec a, vec b) { return PASTE(PASTE(_mm512_cmp, SUFFIX), _mask)(a, b, _CMP_UNORD_Q); }
 INLINE mask first(int n) { return (mask)(n >= LANES ? -1u : (1u << n) - 1); }
+INLINE mask every(bool lanes) { return (mask) - (int)lanes; }
 INLINE vec choose(mask m, vec a, vec b) { return X86(mask_mov)(b, m, a); }
 INLINE vec keep(mask m, vec a) { return X86(maskz_mov)(m, a); }
 INLINE vec load_first(const real *p, int n) { return X86(maskz_loadu)(first(n), p); }
@@ -121,6 +123,7 @@ INLINE vec square_root(vec a) { return (vec)vsqrtq_f32((float32x4_t)a); }
 #endif
 INLINE mask greater(vec a, vec b) { return (mask)(a > b); }
 INLINE mask unordered(vec a, vec b) { return (mask)(a != a) | (mask)(b != b); }
+INLINE mask every(bool lanes) { return isplat(-(lane)lanes); }
 INLINE vec choose(mask m, vec a, vec b) { return (vec)(((ivec)a & m) | ((ivec)b & ~m)); }
 INLINE vec keep(mask m, vec a) { return (vec)((ivec)a & m); }
 #ifndef X86
@@ -150,6 +153,22 @@ INLINE void store_first(real *p, vec v, int n)
     for (int i = 0; i < n; i++) p[i] = v[i];
 }
 #endif
+
+/* Words of 32 bits, each in 64; of a product's factors the upper halves do not count. */
+typedef uint64_t words __attribute__((vector_size(VECTOR_BYTES)));
+INLINE words words_of(uint32_t w) { return (uint64_t)w + (words){0}; }
+INLINE words multiply_words(words a, words b)
+{
+#if defined(AVX512_VECTORS)
+    return (words)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (words)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(X86)
+    return (words)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+    return (words)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
+#endif
+}
 
 /* Lane i of a with lane i^distance: one shuffle, its indices spelt out for each vector length. */
 #ifdef __clang__

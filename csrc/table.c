@@ -4,6 +4,7 @@
 #include "engine.h"
 
 int FN(advance)(nn_call *c, double seconds);
+void FN(settle)(nn_call *c);
 void FN(predict_row)(const nn_call *c, const void *x, void *y);
 int FN(dense_backward_array)(nn_call *c, const nn_source *y, void *dx, void *db);
 void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
@@ -58,6 +59,7 @@ const nn_table FN(table) = {
     .lanes = LANES,
     .prepare = FN(prepare),
     .advance = FN(advance),
+    .settle = FN(settle),
     .release = FN(release),
     .predict_row = FN(predict_row),
     .dense_backward = FN(dense_backward_array),

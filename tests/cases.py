@@ -11,13 +11,24 @@ import numpy as np
 import pytest
 
 from nnfast import (
+    L1L2,
     SGD,
     Activation,
     Adagrad,
     Adam,
     AdamW,
+    BatchNorm,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Custom,
     Dense,
+    Dropout,
     Flatten,
+    GaussianNoise,
+    LayerNorm,
+    MaxNorm,
+    Rescaling,
+    Residual,
     RMSprop,
     Rprop,
     Sequential,
@@ -47,7 +58,7 @@ class Case:
     name: str
     layers: tuple[Layer, ...]
     input_shape: int | tuple[int, ...] = 5
-    loss: str = "mse"
+    loss: Any = "mse"
     targets: str = "values"
     optimizer: Any = _SGD
     batch_size: int = 32
@@ -59,8 +70,10 @@ class Case:
         net = Sequential(self.layers, seed, dtype).build(self.input_shape)
         noise = np.random.default_rng(seed)
         for name, view in net.parameters().items():
-            if name.endswith("bias"):
+            if name.endswith(("bias", "beta")):
                 view[:] = noise.uniform(-0.5, 0.5, view.shape)
+            elif name.endswith("gamma"):
+                view[:] = noise.uniform(0.5, 1.5, view.shape)
         return net
 
     def data(self, dtype: str) -> tuple[Any, Any, Any]:
@@ -92,6 +105,10 @@ class Case:
         job = Job(
             plan=net.plan.without_link(losses.get(self.loss).link),
             theta=net.theta,
+            buffers=net.buffers,
+            training=True,
+            seed=7,
+            first_step=2**32 - 1,
             x=x.reshape(self.rows, -1),
             y=y,
             sample_weight=weight,
@@ -237,6 +254,123 @@ CASES = (
     _sizes("three blocks", 6, 20, 3, **_BIG, optimizer=SGD(lr=0.05, momentum=0.9, nesterov=True)),
     _sizes("three blocks, large net", 300, 120, 40, 3, **_BIG),
     _link("three blocks, labels", _CE, "labels", "softmax", weighted=True, **_BIG),
+)
+
+
+def log_cosh(y_pred: Any, y_true: Any) -> Any:
+    """Row losses, and the slopes of each."""
+    e = y_pred - y_true
+    return np.log(np.cosh(e)).mean(axis=1), np.tanh(e) / e.shape[1]
+
+
+def mean_fourth_power(y_pred: Any, y_true: Any) -> Any:
+    """One number for the minibatch."""
+    e = y_pred - y_true
+    return (e**4).mean(), 4 * e**3 / e.size
+
+
+SINES = Custom(
+    lambda x, w: np.sin(x) * w,
+    lambda x, y, dy, w: (dy * w * np.cos(x), (dy * np.sin(x)).sum(axis=0)),
+    parameters=np.linspace(0.5, 1.5, 9),
+)
+PAIRS = Custom(
+    lambda x: np.concatenate([x, x * x], axis=1),
+    lambda x, y, dy: dy[:, : x.shape[1]] + 2 * x * dy[:, x.shape[1] :],
+    output_shape=14,
+)
+
+
+def _with(name: str, *layers: Layer, **more: Any) -> Case:
+    """The layers between a dense one of nine units and the last one."""
+    return Case(name, (Dense(9, "tanh"), *layers, Dense(3)), **more)
+
+
+_HEAVY = {"optimizer": Adam(lr=0.01), **_BIG}
+_PENALTY = {"kernel_regularizer": L1L2(0.01, 0.02)}
+CASES = (
+    *CASES,
+    _with("dropout", Dropout(0.5)),
+    _with("dropout, many", Dense(70, "gelu"), Dropout(0.3), Dense(37, "relu"), Dropout(0.1)),
+    Case("dropout first and last", (Dropout(0.2), Dense(4), Dropout(0.25)), 35),
+    _with("dropout, three blocks", Dense(70, "gelu"), Dropout(0.3), **_HEAVY),
+    _with("noise", GaussianNoise(0.5)),
+    _with("noise, three blocks", Dense(70), GaussianNoise(0.1), Dropout(0.1), **_HEAVY),
+    Case("noise first", (GaussianNoise(0.3), Dense(3)), 35, batch_size=7),
+    _with("rescaling", Rescaling(0.5, 0.25)),
+    Case("rescaling first", (Rescaling(0.5, -0.25), Dense(9, "tanh"), Dense(3))),
+    Case("rescaling alone before another", (Rescaling(2.0), Rescaling(0.5, 0.1), Dense(3))),
+    _with("batch norm", BatchNorm()),
+    _with(
+        "batch norm, relu", Dense(70), BatchNorm(0.8, 1e-3), Activation("relu"), Dense(5, "gelu")
+    ),
+    Case("batch norm first", (BatchNorm(), Dense(9, "tanh"), BatchNorm(), Dense(3)), 35),
+    Case("batch norm last", (Dense(9, "tanh"), BatchNorm())),
+    _with("batch norm, frozen", BatchNorm(trainable=False), Dense(20), BatchNorm()),
+    _with(
+        "batch norm, three blocks",
+        Dense(70, use_bias=False),  # a gradient of zero, which Adam would make steps of its noise
+        BatchNorm(),
+        Dense(40, "gelu"),
+        **_HEAVY,
+    ),
+    _with("batch norm, batch of 1", BatchNorm(), batch_size=1),
+    _with("layer norm", LayerNorm()),
+    _with("layer norm, wide", Dense(70, "gelu"), LayerNorm(1e-3), Dense(33), LayerNorm()),
+    Case("layer norm first", (LayerNorm(), Dense(9, "tanh"), Dense(3)), 35),
+    Case("layer norm last", (Dense(9, "tanh"), LayerNorm())),
+    _with("layer norm, frozen", LayerNorm(trainable=False), Dense(20), LayerNorm()),
+    _with("layer norm, three blocks", Dense(70), LayerNorm(), Dense(40, "gelu"), **_HEAVY),
+    _with("residual", Residual([Dense(9, "relu")])),
+    _with(
+        "residual in residual",
+        Residual([Dense(20, "relu"), Residual([Dense(20, "tanh")]), Dense(9)]),
+        Activation("relu"),
+    ),
+    _with(
+        "residual with norms",
+        Residual([LayerNorm(), Dense(20, "gelu"), Dropout(0.1), Dense(9)]),
+        Residual([BatchNorm(), Activation("relu"), Dense(9)]),
+    ),
+    Case("residual first and last", (Residual([Dense(7, "tanh"), Dense(5, "gelu")]),)),
+    _with("residual, three blocks", Residual([Dense(70, "gelu"), BatchNorm(), Dense(9)]), **_HEAVY),
+    _with("custom", SINES),
+    _with("custom without parameters", Dense(7, "relu"), PAIRS, Dense(4)),
+    Case("custom first and last", (PAIRS, Dense(9, "tanh"), SINES), 7),
+    _with("custom, frozen", replace(SINES, trainable=False)),
+    _with("custom, three blocks", SINES, Dense(70, "gelu"), BatchNorm(), **_HEAVY),
+    Case("custom alone learns", (Dense(9, trainable=False), SINES)),
+    _link("loss in Python", log_cosh, "values", "identity"),
+    _link("loss in Python, weighted", log_cosh, "values", "tanh", weighted=True),
+    _link("loss in Python, one number", mean_fourth_power, "values", "identity", **_BIG),
+    Case("all in Python", (PAIRS, Dense(9), SINES, Dense(8)), 7, loss=log_cosh, **_HEAVY),
+    Case("penalty", (Dense(9, "tanh", **_PENALTY), Dense(70, **_PENALTY), Dense(3))),
+    Case("penalty of a narrow layer", (Dense(9, "tanh"), Dense(3, **_PENALTY)), 300),
+    Case("penalty, frozen", (replace(_FROZEN, **_PENALTY), Dense(3, **_PENALTY)), **_HEAVY),
+    Case("max norm", (Dense(40, "tanh", kernel_constraint=MaxNorm(0.7)), Dense(3)), 300),
+    Case(
+        "max norm of a narrow layer",
+        (
+            Dense(9, "tanh"),
+            Dense(20, kernel_constraint=MaxNorm(0.5)),
+            Dense(3, kernel_constraint=MaxNorm(0.5)),
+        ),
+        optimizer=SGD(0.1, 0.9),
+    ),
+    _rule(SGD(lr=0.1, clip_value=0.01)),
+    _rule(SGD(lr=0.5, clip_norm=0.05)),
+    _rule(Adam(lr=0.01, clip_norm=0.05, weight_decay=0.01)),
+    _sizes(
+        "clipping, three blocks", 300, 120, 40, 3, optimizer=SGD(0.1, 0.5, clip_norm=0.1), **_BIG
+    ),
+    _link("smooth labels", CrossEntropy(0.1), "labels", "identity"),
+    _link("smooth soft targets", CrossEntropy(0.2), "soft", "softmax", weighted=True),
+    _link("smooth binary", BinaryCrossEntropy(0.2), "binary", "sigmoid"),
+    *(
+        Case(f"{n} smooth classes", (Dense(n),), loss=CrossEntropy(0.1), targets="labels")
+        for n in (9, 40)
+    ),
+    Case("21 smooth yes or no", (Dense(21),), loss=BinaryCrossEntropy(0.1), targets="binary"),
 )
 BY_NAME = {case.name: case for case in CASES}
 assert len(BY_NAME) == len(CASES)

@@ -18,12 +18,16 @@ THREADS = (1, 2, 3, 8)
 
 def bits(machine: Any, job: Job, seconds: float = 1.0) -> tuple[bytes, ...]:
     """Run the job on a copy of its theta and return every bit that it makes."""
+    assert job.buffers is not None
     job = replace(
-        job, theta=job.theta.copy(), state=None if job.state is None else job.state.copy()
+        job,
+        theta=job.theta.copy(),
+        buffers=job.buffers.copy(),
+        state=None if job.state is None else job.state.copy(),
     )
     run = machine.run(job)
     finish(run, seconds)
-    made = (job.theta, job.state, job.gradient, job.outputs, np.array([run.loss]))
+    made = (job.theta, job.buffers, job.state, job.gradient, job.outputs, np.array([run.loss]))
     return tuple(b"" if array is None else array.tobytes() for array in made)
 
 
@@ -173,6 +177,7 @@ def test_predict_row_by_row(fma_machines: list[Any], case: Case, dtype: str) -> 
             job = Job(
                 plan=net.plan,
                 theta=net.theta,
+                buffers=net.buffers,
                 x=x,
                 order=order,
                 batch_size=len(order),

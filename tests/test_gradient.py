@@ -5,24 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from cases import Case, each_case
 
 STEP = 1e-5
 TOLERANCE = 1e-8
 """Relative to the gradient: truncation is about STEP**2, rounding about 1e-16 / STEP."""
+STEP_OPS = {"dropout", "gaussian_noise", "batch_norm"}
+"""What does something else in training."""
 
 
 @each_case
-def test_gradient(current: Any, case: Case) -> None:
+@pytest.mark.parametrize("training", [False, True], ids=["", "training"])
+def test_gradient(current: Any, case: Case, training: bool) -> None:
+    """Of J as `evaluate` has it, and of a training step: noise drawn, batches normalised."""
     net, (x, y, weight) = case.net("float64"), case.data("float64")
     start = net.theta.copy()
 
     def loss(theta: Any) -> float:
         net.theta = theta
-        return net.loss_and_grad(x, y, case.loss, weight)[0]
+        return net.loss_and_grad(x, y, case.loss, weight, training)[0]
 
-    J, gradient = net.loss_and_grad(x, y, case.loss, weight)
-    assert np.isclose(J, net.evaluate(x, y, case.loss, sample_weight=weight)["loss"], rtol=1e-14)
+    J, gradient = net.loss_and_grad(x, y, case.loss, weight, training)
+    if not training:
+        evaluated = net.evaluate(x, y, case.loss, sample_weight=weight)["loss"]
+        assert np.isclose(J, evaluated, rtol=1e-14)
+    elif not any(row.op in STEP_OPS for row in net.plan.rows):
+        return
     learns = np.zeros(start.size, bool)
     for p in net.plan.parameters:
         learns[p.slice] = p.trainable

@@ -181,12 +181,6 @@ def test_bad_input_is_named(what: str) -> None:
         call()
 
 
-def test_sparse_matrices_are_refused_by_name() -> None:
-    sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(TypeError, match=r"X: expected a dense array, got sparse .*X.toarray\(\)"):
-        network().fit(sparse.csr_matrix(X), LABELS)
-
-
 @pytest.mark.parametrize("what", [w for w in BAD if w.startswith(("y ", "batch", "weights", "lr"))])
 def test_bad_input_loses_no_work(what: str) -> None:
     net = trained()

@@ -6,6 +6,7 @@ had is an error. Without either the native backend runs on the best instruction 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import os
@@ -18,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import activations, checks, losses, optimizers, plan, threads
+from nnfast.losses import Loss
 from nnfast.plan import Array, Job, Plan, Row
+from nnfast.python_side import PythonSide
 
 if TYPE_CHECKING:
     from nnfast import _native
@@ -50,6 +53,21 @@ class Run(Protocol):
 
     def advance(self, seconds: float) -> bool:
         """Work for about so many seconds; True while there is more to do."""
+
+
+class Trace(Run, Protocol):
+    """A finished step that has kept what passed through the rows, by their offset.
+
+    Attributes
+    ----------
+    a : Mapping
+        Outputs, shape (m, n); the input lies at 0.
+    d : Mapping
+        Derivatives of the mean loss with respect to them; empty where the loss is not finite.
+    """
+
+    a: dict[int, Array]
+    d: dict[int, Array]
 
 
 class Backend(Protocol):
@@ -131,11 +149,33 @@ class NativeBackend:
 
     def predictor(self, plan: Plan, theta: Array, buffers: Array) -> Callable[..., Array]:
         """Return ``one(x, out=None)`` for single samples, on a snapshot of `theta`."""
-        x = np.zeros((1, plan.n_in), theta.dtype)
-        job = Job(plan=plan, theta=theta.copy(), x=x, order=np.zeros(1, np.int64), batch_size=1)
-        one: Callable[..., Array] = self._native.Predictor(
-            self._run(job), x, np.zeros(plan.output_shape, theta.dtype)
+        x, y = np.zeros((1, plan.n_in), theta.dtype), np.zeros(plan.output_shape, theta.dtype)
+        job = Job(
+            plan=plan,
+            theta=theta.copy(),
+            buffers=buffers.copy(),
+            x=x,
+            order=np.zeros(1, np.int64),
+            batch_size=1,
         )
+        if plan.functions:
+            return self._python_predictor(job, y)
+        one: Callable[..., Array] = self._native.Predictor(self._run(job), x, y)
+        return one
+
+    def _python_predictor(self, job: Job, template: Array) -> Callable[..., Array]:
+        """Return a predictor for a plan that calls Python, which is slow anyway."""
+
+        def one(x: Array, out: Array | None = None) -> Array:
+            y = template.copy() if out is None else out
+            outputs = y.reshape(1, -1)
+            run = self.run(
+                dataclasses.replace(job, x=np.asarray(x).reshape(job.x.shape), outputs=outputs)
+            )
+            while run.advance(1.0):
+                pass
+            return y
+
         return one
 
     def permutation(self, order: NDArray[np.int64], seed: int, epoch: int) -> None:
@@ -223,8 +263,10 @@ class NativeBackend:
         return self.isa, array.dtype == np.float64
 
     def _run(self, job: Job, bias: Array | None = None, pass_dx: bool = False) -> _native.Run:
-        labels = job.y is not None and job.y.ndim == 1
-        trains = job.optimizer is not None
+        loss, rule = job.loss, job.optimizer
+        y = job.y if loss is None or loss.function is None else None
+        labels = y is not None and y.ndim == 1
+        python = PythonSide(job)
         return self._native.Run(
             self.isa,
             job.theta.dtype == np.float64,
@@ -233,16 +275,23 @@ class NativeBackend:
             job.plan.n_out,
             job.theta,
             job.x,
-            None if labels else job.y,
-            job.y if labels else None,
+            None if labels else y,
+            y if labels else None,
             job.sample_weight,
             job.order,
             job.batch_size,
-            -1 if job.loss is None else losses.NAMES.index(job.loss.name),
-            optimizers.NAMES.index(job.optimizer.name) if job.optimizer else -1,
-            job.optimizer.constants if job.optimizer else (),
-            job.rates if trains else None,
-            job.state if trains else None,
+            _loss_code(loss),
+            loss.label_smoothing if loss else 0.0,
+            optimizers.NAMES.index(rule.name) if rule else -1,
+            rule.constants if rule else (),
+            (rule.clip_value or 0.0) if rule else 0.0,
+            (rule.clip_norm or 0.0) if rule else 0.0,
+            job.rates if rule else None,
+            job.state if rule else None,
+            plan.initial_buffers(job.plan, job.theta.dtype) if job.buffers is None else job.buffers,
+            job.training,
+            job.seed,
+            job.first_step,
             job.gradient,
             job.outputs,
             job.loss_before,
@@ -250,6 +299,9 @@ class NativeBackend:
             job.serial_below,
             bias,
             pass_dx,
+            python.exchanges,
+            python.loss_exchange,
+            python,
         )
 
 
@@ -263,6 +315,12 @@ def _names() -> str:
 
 def _code(activation: str) -> int:
     return activations.NAMES.index(activation)
+
+
+def _loss_code(loss: Loss | None) -> int:
+    if loss is None:
+        return -1
+    return len(losses.NAMES) if loss.function else losses.NAMES.index(loss.name)
 
 
 def _codes(row: Row) -> tuple[Any, ...]:
@@ -313,6 +371,15 @@ def current() -> Backend:
     if _Chosen.backend is None:
         _Chosen.backend = _make(os.environ.get("NNFAST_BACKEND") or None)
     return _Chosen.backend
+
+
+def trace(job: Job) -> Trace:
+    """Run a job of one step on the reference machine, whichever is in use, and return the step."""
+    from nnfast.reference import ReferenceBackend
+
+    run = ReferenceBackend().run(job)
+    run.advance(0.0)
+    return run
 
 
 def use_backend(name: str) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nnfast import checks, losses
+from nnfast import checks, losses, sparse
 from nnfast.losses import AnyLoss, Loss
-from nnfast.plan import Array, Plan
+from nnfast.plan import Array, Csr, Plan
+
+_REAL = "biuf"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Samples:
     """Checked data: x (n, n_in), targets or labels y, weights (n,) or None, and their loss."""
 
-    x: Array
+    x: Array | Csr
     y: Array
     weight: Array | None
     loss: Loss
@@ -32,38 +34,69 @@ class Samples:
 
 
 def real_array(values: Any, name: str) -> Array:
-    """Return `values` as an array of real numbers; TypeError for any other dtype."""
+    """Return `values`, an array or a frame, as an array of real numbers; TypeError for others.
+
+    Without a copy where NumPy makes none. What is missing in a column of numbers becomes NaN.
+    """
     if hasattr(values, "toarray"):
         raise TypeError(
             f"{name}: expected a dense array, got sparse {type(values).__name__}; "
             f"pass {name}.toarray()"
         )
     array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in _REAL and (columns := _columns(values)) is not None:
+        return _stacked(columns, name)
+    if array.dtype.kind not in _REAL:
         came = f"dtype {array.dtype}"
         if array.ndim == 0:
             came = f"an object of type {type(values).__name__}"
         raise TypeError(
-            f"{name}: expected an array of real numbers, got {came}; "
-            "convert it first, for example with .astype('float32')"
+            f"{name}: expected an array of real numbers, got {came}; convert it first, numbers "
+            "with .astype('float32'), text and classes with nnfast.preprocessing"
         )
     return array
 
 
-def features(X: Any) -> Array:
-    """Return X as a real array of at least one sample and two axes."""
-    x = real_array(X, "X")
-    if x.ndim < 2:
+def _columns(frame: Any) -> Iterable[tuple[Any, Any]] | None:
+    """Return the names and columns of a frame of pyarrow, polars or pandas; None for others."""
+    if hasattr(frame, "column_names"):
+        return zip(frame.column_names, frame.columns, strict=True)
+    if hasattr(frame, "iter_columns"):
+        return ((column.name, column) for column in frame.iter_columns())
+    if hasattr(frame, "columns"):
+        return ((label, column) for label, column in frame.items())
+    return None
+
+
+def _stacked(columns: Iterable[tuple[Any, Any]], name: str) -> Array:
+    """Return columns of several types, which have no common one in their library, as one array."""
+    arrays = [(label, np.asarray(column)) for label, column in columns]
+    strange = [f"{label!r} ({a.dtype})" for label, a in arrays if a.dtype.kind not in _REAL]
+    if strange:
+        more = ", ..." if len(strange) > 5 else ""
+        raise TypeError(
+            f"{name}: expected numbers in every column, got {', '.join(strange[:5])}{more}; drop "
+            "these columns, fill what they lack, or encode them with nnfast.preprocessing"
+        )
+    return np.column_stack([array for _, array in arrays])
+
+
+def features(X: Any) -> Array | Csr:
+    """Return X as a real array of at least one sample and two axes, or as compressed rows."""
+    if isinstance(X, Csr):
+        return X
+    x = sparse.compressed(X) if hasattr(X, "tocsr") else real_array(X, "X")
+    if len(x.shape) < 2:
         raise ValueError(
             f"X: expected (samples, features), got shape {x.shape}; "
             "one sample is X[None, :], one feature is X[:, None]"
         )
-    if x.size == 0:
+    if 0 in x.shape:
         raise ValueError(f"X: expected at least one sample, got shape {x.shape}; pass some rows")
     return x
 
 
-def matrix(X: Any, plan: Plan, dtype: np.dtype[Any]) -> Array:
+def matrix(X: Any, plan: Plan, dtype: np.dtype[Any]) -> Array | Csr:
     """Return X as (n, n_in) for the plan: a view where its dtype and strides allow one."""
     x = features(X)
     if x.shape[1:] != plan.input_shape:
@@ -72,6 +105,8 @@ def matrix(X: Any, plan: Plan, dtype: np.dtype[Any]) -> Array:
             f"X: expected shape ({expected}) as the network was built, got {x.shape}; "
             "reshape X, or build() the network anew"
         )
+    if isinstance(x, Csr):
+        return sparse.readable(x, plan, dtype)
     return _storable(x.reshape(len(x), -1), dtype)
 
 
@@ -128,6 +163,8 @@ def _targets(y: Array, loss: Loss, plan: Plan, dtype: np.dtype[Any]) -> Array:
     if y.dtype.kind == "f" and y.size and not np.isfinite([y.min(), y.max()]).all():
         row = int(np.argmin(np.isfinite(y).reshape(len(y), -1).all(axis=1)))
         raise ValueError(f"y: expected finite numbers, got {y[row]} in row {row}; drop such rows")
+    if loss.function is not None:
+        return y
     if loss.name == "cross_entropy" and plan.n_out == 1:
         raise ValueError(
             "loss 'cross_entropy': expected at least two outputs, got 1; "

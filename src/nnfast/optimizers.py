@@ -2,14 +2,14 @@
 
 The rules and defaults are PyTorch's. A backend gets, per step, a step size and an epsilon that are
 already corrected (`rates`), so schedules and bias corrections are a choice of numbers. `lr` is a
-number or a schedule, see `nnfast.schedules`.
+number or a schedule, see `nnfast.schedules`; all take `clip_value` and `clip_norm`, see `Clipping`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -31,6 +31,14 @@ class Optimizer(Protocol):
         """Learning rate: a number, or a function of the step."""
 
     @property
+    def clip_value(self) -> float | None:
+        """Bound of each number of the gradient."""
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Bound of the gradient's norm."""
+
+    @property
     def constants(self) -> Constants:
         """The numbers of the rule that do not change from step to step."""
 
@@ -49,8 +57,39 @@ NAMES = ("sgd", "adam", "adamw", "adagrad", "rmsprop", "rprop")
 """In the order of csrc/nnfast.h."""
 
 
-@dataclass(frozen=True)
-class SGD:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Clipping:
+    """What all optimizers can do to a gradient before their rule sees it.
+
+    Parameters
+    ----------
+    clip_value : float or None
+        Bound of each number: ``g = clip(g, -clip_value, clip_value)``.
+    clip_norm : float or None
+        Bound of the norm of the whole gradient, all layers': ``g *= min(1, clip_norm / (|g| +
+        1e-6))`` (Pascanu et al., arXiv 1211.5063; PyTorch's clip_grad_norm_). One of the two.
+    """
+
+    clip_value: float | None = None
+    clip_norm: float | None = None
+
+    def __repr__(self) -> str:
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        clipping = {name: settings.pop(name) for name in ("clip_value", "clip_norm")}
+        settings |= {name: bound for name, bound in clipping.items() if bound is not None}
+        listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"{type(self).__name__}({listed})"
+
+    def _check_clipping(self) -> None:
+        for name in ("clip_value", "clip_norm"):
+            if (bound := getattr(self, name)) is not None:
+                checks.number(name, bound, "a finite number > 0", lambda v: 0 < v < math.inf)
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise ValueError("clipping: expected clip_value or clip_norm, got both; leave one out")
+
+
+@dataclass(frozen=True, repr=False)
+class SGD(Clipping):
     """Stochastic gradient descent: ``theta -= lr * g``.
 
     With momentum, ``v = momentum * v + g`` takes the place of g, or, with Nesterov's,
@@ -75,6 +114,7 @@ class SGD:
     name: ClassVar[str] = "sgd"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         _check_common(self.lr, self.weight_decay)
         _check_fraction("momentum", self.momentum)
         if self.nesterov and self.momentum == 0:
@@ -95,8 +135,8 @@ class SGD:
         return _rates(schedules.steps_of(self.lr, first_step, n))
 
 
-@dataclass(frozen=True)
-class Adam:
+@dataclass(frozen=True, repr=False)
+class Adam(Clipping):
     """Adam (Kingma and Ba, ICLR 2015, algorithm 1).
 
     ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g g``; with both corrected for their start
@@ -121,6 +161,7 @@ class Adam:
     name: ClassVar[str] = "adam"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         _check_common(self.lr, self.weight_decay)
         _check_eps(self.eps)
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
@@ -147,7 +188,7 @@ class Adam:
         return _rates(lr * root / (1 - _power(self.betas[0], t)), self.eps * root)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """Adam with a decay apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101).
 
@@ -169,8 +210,8 @@ class AdamW(Adam):
         return rates
 
 
-@dataclass(frozen=True)
-class Adagrad:
+@dataclass(frozen=True, repr=False)
+class Adagrad(Clipping):
     """Adagrad (Duchi, Hazan and Singer, JMLR 12, 2011).
 
     ``v += g g``, ``theta -= lr / (1 + t lr_decay) * g / (sqrt(v) + eps)``, t from 0.
@@ -197,6 +238,7 @@ class Adagrad:
     name: ClassVar[str] = "adagrad"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         _check_common(self.lr, self.weight_decay)
         _check_eps(self.eps)
         for name in ("lr_decay", "initial_accumulator_value"):
@@ -220,8 +262,8 @@ class Adagrad:
         )
 
 
-@dataclass(frozen=True)
-class RMSprop:
+@dataclass(frozen=True, repr=False)
+class RMSprop(Clipping):
     """RMSprop (Tieleman and Hinton, 2012), centred after Graves (arXiv 1308.0850, eq. 38).
 
     ``v = alpha v + (1 - alpha) g g``, centred less the square of a like mean of g;
@@ -251,6 +293,7 @@ class RMSprop:
     name: ClassVar[str] = "rmsprop"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         _check_common(self.lr, self.weight_decay)
         _check_eps(self.eps)
         _check_fraction("alpha", self.alpha)
@@ -272,8 +315,8 @@ class RMSprop:
         return _rates(schedules.steps_of(self.lr, first_step, n), self.eps)
 
 
-@dataclass(frozen=True)
-class Rprop:
+@dataclass(frozen=True, repr=False)
+class Rprop(Clipping):
     """Rprop (Riedmiller and Braun, 1993), for full batches: a step size for each parameter.
 
     It grows by ``etas[1]`` while the gradient keeps its sign, and shrinks by ``etas[0]`` when it
@@ -295,6 +338,7 @@ class Rprop:
     name: ClassVar[str] = "rprop"
 
     def __post_init__(self) -> None:
+        self._check_clipping()
         checks.number("lr", self.lr, "a finite number > 0", lambda v: 0 < v < math.inf)
         for name in ("etas", "step_sizes"):
             pair = getattr(self, name)

@@ -34,6 +34,58 @@ OPS: dict[str, tuple[str, ...]] = {
 """Each op with its attributes, in the order of csrc/nnfast.h."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Csr:
+    """A sparse matrix in compressed rows, canonical: columns ascend within a row.
+
+    Attributes
+    ----------
+    data : ndarray, shape (m,)
+        The elements that may differ from zero, row after row.
+    indices : ndarray of int32, shape (m,)
+        Their columns.
+    indptr : ndarray of int64, shape (n + 1,)
+        Row i has the elements ``indptr[i]`` to ``indptr[i + 1]``; the first need not be 0.
+    shape : (int, int)
+    """
+
+    data: Array
+    indices: NDArray[np.int32]
+    indptr: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements."""
+        return self.data.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Csr:
+        """Return some rows: of a slice without steps a view, of their numbers a copy."""
+        if isinstance(rows, slice):
+            first, end, step = rows.indices(len(self))
+            end = max(first, end)
+            if step != 1:
+                raise ValueError(f"rows: expected a slice of step 1, got {step}; pass numbers")
+            indptr = self.indptr[first : end + 1]
+            return Csr(self.data, self.indices, indptr, (end - first, self.shape[1]))
+        counts = np.diff(self.indptr)[rows]
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        picked = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], counts)
+        shape = (len(rows), self.shape[1])
+        return Csr(self.data[picked], self.indices[picked], indptr, shape)
+
+    def toarray(self) -> Array:
+        """Return the dense matrix."""
+        dense = np.zeros(self.shape, self.data.dtype)
+        rows = np.repeat(np.arange(len(self)), np.diff(self.indptr))
+        mine = slice(self.indptr[0], self.indptr[-1])
+        dense[rows, self.indices[mine]] = self.data[mine]
+        return dense
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of the table.
@@ -161,8 +213,9 @@ class Job:
     ----------
     theta : ndarray, shape (n_theta,)
         float32 or float64, C-contiguous; updated in place when there is an optimizer.
-    x : ndarray, shape (n, n_in)
-        Real numbers of any strides and byte order (f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 bool).
+    x : ndarray or Csr, shape (n, n_in)
+        Real numbers of any strides and byte order (f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 bool); sparse
+        ones, which only dense rows may read, C-contiguous and of theta's dtype.
     order : ndarray of int64, shape (m,)
         Rows of `x` in the order of use.
     batch_size : int
@@ -196,7 +249,7 @@ class Job:
 
     plan: Plan
     theta: Array
-    x: Array
+    x: Array | Csr
     order: NDArray[np.int64]
     batch_size: int
     y: Array | None = None

@@ -14,6 +14,8 @@ from nnfast.formats import replacing
 from nnfast.metrics import LARGER_IS_BETTER
 
 if TYPE_CHECKING:
+    from nnfast.diagnosis import Diagnosis
+    from nnfast.search import Result
     from nnfast.tabular import TableModel
 
 _INK, _BLUE, _ORANGE, _PALE = "#333333", "#2b6cb0", "#dd6b20", "#dddddd"
@@ -46,6 +48,38 @@ def plot(model: TableModel, path: str | os.PathLike[str]) -> None:
             _confusion(right, model)
         else:
             _predicted(right, model)
+
+
+def plot_diagnosis(found: Diagnosis, path: str | os.PathLike[str] | None = None) -> Any:
+    """Draw gradients, flat and dead units and outputs, a row of the plan below the other."""
+    with _figure(path, (12, max(3.2, 1.4 + 0.32 * len(found.layers)))) as figure:
+        left, middle, right = figure.subplots(1, 3, sharey=True)
+        names = [_short(row.name, 24) for row in found.layers]
+        places = np.arange(len(names))
+        _gradients(left, found, places)
+        left.set_yticks(places, names)
+        left.invert_yaxis()
+        _flat_units(middle, found, places)
+        _outputs(right, found, places)
+    return figure
+
+
+def plot_search(result: Result, path: str | os.PathLike[str] | None = None) -> Any:
+    """Draw J of each evaluation, and the lowest so far."""
+    with _figure(path, (7, 4.2)) as figure:
+        axes = figure.subplots()
+        J = np.where(np.isfinite(result.history), result.history, np.nan)
+        lowest, seen = np.fmin.accumulate(J), np.arange(1, len(J) + 1)
+        size = float(np.clip(3000 / len(J), 1, 12))
+        axes.scatter(seen, J, s=size, color=_ORANGE, alpha=0.6, linewidths=0, label="J")
+        axes.step(seen, lowest, where="post", color=_BLUE, label="lowest so far")
+        if 0 < np.nanmin(J, initial=np.inf) < np.nanmax(J, initial=0) / 30:
+            axes.set_yscale("log")
+        axes.set(xlabel="evaluations", ylabel="J", title=result.method)
+        axes.locator_params(axis="x", integer=True)
+        axes.grid(axis="y", color=_PALE, lw=0.6)
+        axes.legend(frameon=False)
+    return figure
 
 
 def plot_history(
@@ -122,6 +156,50 @@ def _curves(axes: Any, epochs: Any, history: Mapping[str, Sequence[float]], name
     axes.grid(axis="y", color=_PALE, lw=0.6)
     if len(axes.get_lines()) > 1:
         axes.legend(frameon=False)
+
+
+def _gradients(axes: Any, found: Diagnosis, places: Any) -> None:
+    parts = {"|dJ/da|": ("o-", _BLUE, "signal"), "|dJ/dtheta|": ("s", _ORANGE, "gradient")}
+    for label, (mark, colour, name) in parts.items():
+        values = np.array([getattr(row, name) for row in found.layers])
+        values[values == 0] = np.nan
+        axes.plot(values, places, mark, color=colour, ms=5, label=label)
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    if high < 100 * low:  # decades of little difference would look like much
+        axes.set_xlim(low / 10, high * 10)
+    axes.set(xlabel="norm", title="Gradients")
+    axes.grid(axis="x", color=_PALE, lw=0.6)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.08), ncols=2)
+
+
+def _flat_units(axes: Any, found: Diagnosis, places: Any) -> None:
+    flat = np.nan_to_num([row.saturated for row in found.layers])
+    dead = [row.dead / row.units for row in found.layers]
+    axes.barh(places, flat, height=0.7, color=_PALE, label="saturated outputs (relu: 0)")
+    axes.barh(places, dead, height=0.35, color=_ORANGE, label="dead units")
+    axes.set(xlim=(0, 1), xlabel="share", title="Saturated and dead")
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.08), ncols=2)
+
+
+def _outputs(axes: Any, found: Diagnosis, places: Any) -> None:
+    """Histograms as hills on the lines of their rows, each as high as the others."""
+    for place, row in zip(places, found.layers, strict=True):
+        heights = 0.85 * row.counts / max(1, row.counts.max())
+        base = np.full(len(heights), place + 0.4)
+        axes.fill_between(
+            (row.edges[:-1] + row.edges[1:]) / 2,
+            base,
+            base - heights,
+            step="mid",
+            color=_BLUE,
+            alpha=0.6,
+            lw=0,
+        )
+    axes.locator_params(axis="x", nbins=5)
+    axes.set(xlabel="a", title="Outputs")
+    axes.grid(axis="x", color=_PALE, lw=0.6)
 
 
 def _confusion(axes: Any, model: TableModel) -> None:

@@ -15,12 +15,13 @@ from nnfast import backend, feeds, fitting, inputs, rng
 from nnfast import training as training_
 from nnfast.callbacks import Callback, checked_callbacks
 from nnfast.history import History
-from nnfast.layers import LAYERS, Layer, build_plan
+from nnfast.layers import Layer, build_plan, checked_layers
 from nnfast.losses import AnyLoss
 from nnfast.plan import (
     Array,
     Plan,
     PlanBuilder,
+    buffer_views,
     initial_buffers,
     initial_theta,
     parameter_views,
@@ -67,10 +68,15 @@ class Sequential:
     def __init__(
         self, layers: Iterable[Layer], seed: int | None = None, dtype: Any = "float32"
     ) -> None:
-        self.layers = _checked_layers(layers)
+        self.layers = checked_layers(layers)
         self.seed = rng.checked_seed(seed)
         self.dtype = _checked_dtype(dtype)
         self._network: training_.Network | None = None
+
+    @property
+    def built(self) -> bool:
+        """Whether the plan is made and theta is there."""
+        return self._network is not None
 
     @property
     def plan(self) -> Plan:
@@ -330,7 +336,7 @@ class Sequential:
         return training_.loss_and_grad(self._built(), data, training, threads)
 
     def objective(
-        self, X: Any, y: Any, loss: AnyLoss | None = None
+        self, X: Any, y: Any, loss: AnyLoss | None = None, threads: int | None = None
     ) -> Callable[[Any], tuple[float, Array]]:
         """Return ``f(theta) -> (J, gradient)``, computed in float64 whatever the dtype.
 
@@ -348,7 +354,8 @@ class Sequential:
                     f"theta: expected shape {built.theta.shape}, got {values.shape}; "
                     "start from net.theta"
                 )
-            return training_.loss_and_grad(dataclasses.replace(network, theta=values), data)
+            point = dataclasses.replace(network, theta=values)
+            return training_.loss_and_grad(point, data, threads=threads)
 
         return f
 
@@ -373,7 +380,7 @@ class Sequential:
             )
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-        """Write parameters and settings as safetensors; no code, no optimizer state.
+        """Write parameters, buffers and settings as safetensors; no code, no optimizer state.
 
         `metadata` is more text by name, which `load` passes over. Given arrays of initial values
         are left out: a loaded network has its parameters, but would draw others in `build`.
@@ -381,15 +388,16 @@ class Sequential:
         import json
 
         from nnfast.formats import safetensors
+        from nnfast.formats.settings import settings_of
 
         settings = {
-            "layers": [_settings(layer) for layer in self.layers],
+            "layers": [settings_of(layer) for layer in self.layers],
             "input_shape": self.plan.input_shape,
             "dtype": self.dtype.name,
             "seed": self.seed,
         }
         texts = {**(metadata or {}), _METADATA: json.dumps(settings)}
-        safetensors.save(path, self.parameters(), texts)
+        safetensors.save(path, self._tensors(), texts)
 
     def __copy__(self) -> Sequential:
         return copy.deepcopy(self)
@@ -423,6 +431,10 @@ class Sequential:
             )
         return [*rows, ("total", "", f"{plan.n_theta:,}")]
 
+    def _tensors(self) -> dict[str, Array]:
+        """What a file holds, by name: parameters and buffers, views."""
+        return self.parameters() | buffer_views(self.plan, self.buffers)
+
     def _built(self) -> training_.Network:
         if self._network is None:
             raise ValueError(
@@ -439,8 +451,14 @@ class Sequential:
         return network
 
 
-def load(path: str | os.PathLike[str]) -> Sequential:
+def load(path: str | os.PathLike[str], layers: Iterable[Layer] | None = None) -> Sequential:
     """Return the network that `Sequential.save` wrote.
+
+    Parameters
+    ----------
+    path
+    layers : iterable of Layer or None
+        Those of the network, where some are Custom: files hold no functions.
 
     Raises
     ------
@@ -452,11 +470,14 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     import json
 
     from nnfast.formats import safetensors
+    from nnfast.formats.settings import layer_of
 
     tensors, metadata = safetensors.load(path)
     try:
         settings = json.loads(metadata[_METADATA])
-        layers = [_layer(**entry) for entry in settings["layers"]]
+        if layers is None:
+            layers = [layer_of(entry) for entry in settings["layers"]]
+        layers = checked_layers(layers)
         net = Sequential(layers, settings["seed"], settings["dtype"])
         built = build_plan(layers, tuple(settings["input_shape"]))
     except (KeyError, TypeError, RecursionError) as error:
@@ -466,7 +487,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
         ) from None
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
-    expected = {p.name: (p.shape, net.dtype) for p in built.parameters}
+    shapes = {p.name: p.shape for p in built.parameters} | {b.name: b.shape for b in built.buffers}
+    expected = {name: (shape, net.dtype) for name, shape in shapes.items()}
     got = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
     if got != expected:
         wrong = [name for name in {**expected, **got} if expected.get(name) != got.get(name)]
@@ -475,38 +497,9 @@ def load(path: str | os.PathLike[str]) -> Sequential:
             f"{got.get(wrong[0])}; the file is damaged, save the network again"
         )
     net.build(built.input_shape)
-    for name, view in net.parameters().items():
+    for name, view in net._tensors().items():
         view[...] = tensors[name]
     return net
-
-
-def _settings(layer: Layer) -> dict[str, object]:
-    values = layer.settings().items()
-    return {"layer": type(layer).__name__} | {
-        name: value for name, value in values if not isinstance(value, np.ndarray)
-    }
-
-
-def _layer(layer: str, **settings: Any) -> Layer:
-    if layer not in LAYERS:
-        raise ValueError(
-            f"layer {layer!r}: expected one of {', '.join(LAYERS)}; "
-            "the file may come from a newer nnfast"
-        )
-    return LAYERS[layer](**settings)
-
-
-def _checked_layers(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    listed = tuple(layers) if isinstance(layers, Iterable) else (layers,)
-    for index, layer in enumerate(listed):
-        if not isinstance(layer, Layer):
-            came = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
-            raise TypeError(
-                f"layers[{index}]: expected a layer, got {came}; write for example Dense(10)"
-            )
-    if not listed:
-        raise ValueError("layers: expected at least one, got none; write for example [Dense(10)]")
-    return listed
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:

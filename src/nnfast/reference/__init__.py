@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast.losses import LOSSES
 from nnfast.plan import Array, Job, Plan
 from nnfast.reference import activations, dense, losses
 from nnfast.reference.rng import permutation
 from nnfast.reference.run import ReferenceRun, forward
+from nnfast.reference.step import Step
 
 __all__ = ["ReferenceBackend"]
 
@@ -27,11 +29,11 @@ class ReferenceBackend:
 
     def predictor(self, plan: Plan, theta: Array, buffers: Array) -> Callable[..., Array]:
         """Return ``one(x, out=None)`` for single samples, on a copy of `theta`."""
-        theta = theta.copy()
+        step = Step(plan, theta.copy(), buffers.copy())
 
         def one(x: Array, out: Array | None = None) -> Array:
             sample = np.asarray(x, theta.dtype).reshape(1, plan.n_in)
-            y = forward(plan, theta, sample)[plan.rows[-1].output].reshape(plan.output_shape)
+            y = forward(step, sample)[plan.rows[-1].output].reshape(plan.output_shape)
             if out is None:
                 return y
             out[...] = y
@@ -80,7 +82,7 @@ class ReferenceBackend:
         self, z: Array, labels: NDArray[np.int64], dz: Array, threads: int
     ) -> NDArray[np.float64]:
         """Return the rows' losses and write the gradient of their mean to `dz`."""
-        values, gradient = losses.row_losses("cross_entropy", z, labels)
+        values, gradient = losses.row_losses(LOSSES["cross_entropy"], z, labels)
         dz[...] = gradient / len(z)
         return values
 

@@ -7,11 +7,13 @@ NaN propagates through all of them. softmax goes over the last axis:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from nnfast.activations import NEEDS_Z
 from nnfast.plan import Array, Row
+from nnfast.reference.step import Step
 
 LEAK = 0.01
 
@@ -83,14 +85,14 @@ def _normal_cdf(z: Array) -> Array:
     return np.array(tails, z.dtype).reshape(z.shape)
 
 
-def forward(row: Row, x: Array, theta: Array) -> Array:
+def forward(row: Row, inputs: Sequence[Array], step: Step) -> Array:
     """Return the output of an activation row, shape (rows, n)."""
-    return activation(x, str(row.attributes["activation"]))
+    return activation(inputs[0], str(row.attributes["activation"]))
 
 
 def backward(
-    row: Row, x: Array, y: Array, dy: Array, theta: Array, gradient: Array, need_dx: bool
-) -> Array | None:
+    row: Row, inputs: Sequence[Array], y: Array, dy: Array, step: Step, gradient: Array
+) -> tuple[Array]:
     """Return dx of an activation row, shape (rows, n)."""
     name = str(row.attributes["activation"])
-    return activation_grad(x if name in NEEDS_Z else y, dy, name) if need_dx else None
+    return (activation_grad(inputs[0] if name in NEEDS_Z else y, dy, name),)

@@ -13,20 +13,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast.losses import Loss
 from nnfast.plan import Array
 from nnfast.reference.activations import activation
 
 
-def row_losses(name: str, output: Array, y: Array) -> tuple[NDArray[np.float64], Array]:
+def row_losses(loss: Loss, output: Array, y: Array) -> tuple[NDArray[np.float64], Array]:
     """Return the loss of each row, shape (m,), and d loss / d output, shape (m, n_out), float64."""
     z = output.astype(np.float64)
-    n_out = z.shape[1]
+    n_out, name, smoothing = z.shape[1], loss.name, loss.label_smoothing
     if name == "cross_entropy":
         shifted = z - z.max(axis=1, keepdims=True)
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         p = np.eye(n_out)[y] if y.ndim == 1 else y.astype(np.float64)
+        p = (1 - smoothing) * p + smoothing / n_out
         return -(p * log_p).sum(axis=1), np.exp(log_p) * p.sum(axis=1, keepdims=True) - p
-    t = y.astype(np.float64)
+    t = (1 - smoothing) * y.astype(np.float64) + smoothing / 2
     values, slopes = _elements(name, z, t)
     return values.mean(axis=1), slopes / n_out
 

@@ -8,6 +8,17 @@ from nnfast.optimizers import Optimizer
 from nnfast.plan import Array
 
 
+def clip(optimizer: Optimizer, gradient: Array) -> None:
+    """Clip the whole gradient (n_theta,), in place."""
+    if optimizer.clip_value is not None:
+        np.clip(gradient, -optimizer.clip_value, optimizer.clip_value, out=gradient)
+    if optimizer.clip_norm is not None:
+        norm = float(np.sqrt(np.square(gradient, dtype=np.float64).sum()))
+        factor = optimizer.clip_norm / (norm + 1e-6)
+        if factor < 1:
+            gradient *= gradient.dtype.type(factor)
+
+
 def update(
     optimizer: Optimizer,
     theta: Array,

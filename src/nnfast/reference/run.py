@@ -3,63 +3,94 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nnfast.plan import Array, Job, Plan, Row
-from nnfast.reference import activations, dense
-from nnfast.reference.losses import row_losses
-from nnfast.reference.optimizers import update
+from nnfast.losses import Loss
+from nnfast.plan import Array, Csr, Job, Plan
+from nnfast.python_side import call_loss
+from nnfast.reference import activations, custom, dense, losses
+from nnfast.reference.elementwise import Add, Rescaling
+from nnfast.reference.noise import Dropout, GaussianNoise
+from nnfast.reference.norm import BatchNorm, LayerNorm
+from nnfast.reference.optimizers import clip, update
+from nnfast.reference.step import Op, Step
 
 ROWS_OF_A_PASS = 256
 """Rows at a time where no step says how many."""
 
 
-class _Op(Protocol):
-    def forward(self, row: Row, x: Array, theta: Array) -> Array: ...
+OPS: dict[str, Op] = {
+    "dense": cast(Op, dense),
+    "activation": cast(Op, activations),
+    "rescaling": Rescaling(),
+    "dropout": Dropout(),
+    "gaussian_noise": GaussianNoise(),
+    "batch_norm": BatchNorm(),
+    "layer_norm": LayerNorm(),
+    "add": Add(),
+    "custom": cast(Op, custom),
+}
 
-    def backward(
-        self, row: Row, x: Array, y: Array, dy: Array, theta: Array, gradient: Array, need_dx: bool
-    ) -> Array | None: ...
 
-
-OPS = {"dense": cast(_Op, dense), "activation": cast(_Op, activations)}
-
-
-def forward(plan: Plan, theta: Array, x: Array) -> dict[int, Array]:
+def forward(step: Step, x: Array) -> dict[int, Array]:
     """Return the outputs of all rows by their offset; x (m, n_in) lies at 0."""
     a = {0: x}
-    for row in plan.rows:
-        a[row.output] = OPS[row.op].forward(row, a[row.inputs[0]], theta)
+    for row in step.plan.rows:
+        a[row.output] = OPS[row.op].forward(row, [a[i] for i in row.inputs], step)
     return a
 
 
-def backward(plan: Plan, theta: Array, a: dict[int, Array], d_output: Array) -> Array:
-    """Return d loss / d theta, shape (n_theta,), for d loss / d output, shape (m, n_out)."""
-    gradient = np.zeros_like(theta)
-    d = {plan.rows[-1].output: d_output}
-    for row in reversed(plan.rows):
-        source = row.inputs[0]
-        x, y, dy = a[source], a[row.output], d.pop(row.output)
-        dx = OPS[row.op].backward(row, x, y, dy, theta, gradient, source != 0)
-        if dx is not None:
-            d[source] = d[source] + dx if source in d else dx
-    return gradient
+def backward(step: Step, a: dict[int, Array], d_output: Array) -> tuple[Array, dict[int, Array]]:
+    """Return d loss / d theta (n_theta,), and d loss / d output of all rows by their offset.
+
+    d_output (m, n_out) is that of the last one.
+    """
+    gradient = np.zeros_like(step.theta)
+    d = {step.plan.rows[-1].output: d_output}
+    for row in reversed(step.plan.rows):
+        inputs = [a[i] for i in row.inputs]
+        gradients = OPS[row.op].backward(row, inputs, a[row.output], d[row.output], step, gradient)
+        for source, dx in zip(row.inputs, gradients, strict=True):
+            if dx is not None and source != 0:
+                d[source] = d[source] + dx if source in d else dx
+        if row.op == "dense":
+            dense.penalty(row, step.theta, gradient)
+    return gradient, d
+
+
+def penalty(plan: Plan, theta: Array) -> float:
+    """Return the sum of the penalties of all rows."""
+    return sum(dense.penalty(row, theta) for row in plan.rows if row.op == "dense")
+
+
+def row_losses(
+    loss: Loss, output: Array, y: Array, weight: Array | None
+) -> tuple[NDArray[np.float64], Array]:
+    """Return the losses of the rows (m,) and the derivative of their mean, weights included."""
+    if loss.function is not None:
+        return call_loss(loss, output, y, weight)
+    values, slopes = losses.row_losses(loss, output, y)
+    factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
+    return values * factors, slopes * (factors / len(y))[:, None]
 
 
 class ReferenceRun:
-    """A job under way; see `nnfast.backend.Run`."""
+    """A job under way; see `nnfast.backend.Run` and `Trace`."""
 
     def __init__(self, job: Job) -> None:
         self.steps = 0
         self.rows = 0
         self.loss = job.loss_before
         self.finite = True
+        self.a: dict[int, Array] = {}
+        self.d: dict[int, Array] = {}
         self._job = job
         self._row = 0
-        trains = job.optimizer is not None or job.gradient is not None
-        self._rows_of_a_step = job.batch_size if trains else ROWS_OF_A_PASS
+        self._trains = job.optimizer is not None or job.gradient is not None
+        self._rows_of_a_step = job.batch_size if self._trains else ROWS_OF_A_PASS
 
     def advance(self, seconds: float) -> bool:
         """Work for about `seconds`; True while there is more to do."""
@@ -75,35 +106,46 @@ class ReferenceRun:
         job, theta = self._job, self._job.theta
         positions = slice(self._row, self._row + self._rows_of_a_step)
         rows = job.order[positions]
-        a = forward(job.plan, theta, job.x[rows].astype(theta.dtype))
-        output = a[job.plan.rows[-1].output]
+        x = job.x[rows]
+        x = x.toarray() if isinstance(x, Csr) else x
+        buffers = np.empty(0, theta.dtype) if job.buffers is None else job.buffers
+        number = job.first_step + self.steps
+        step = Step(job.plan, theta, buffers, job.training, job.seed, number)
+        self.a = forward(step, x.astype(theta.dtype))
+        output = self.a[job.plan.rows[-1].output]
         if job.outputs is not None:
             job.outputs[positions] = output
         if job.loss is not None and job.y is not None:
-            values, d_output = row_losses(job.loss.name, output, job.y[rows])
-            if job.sample_weight is not None:
-                weight = job.sample_weight[rows].astype(np.float64)
-                values, d_output = values * weight, d_output * weight[:, None]
-            self.loss += float(values.sum())
+            weight = None if job.sample_weight is None else job.sample_weight[rows]
+            if job.loss.function:
+                output = output.reshape(len(rows), *job.plan.output_shape)
+            values, d_output = row_losses(job.loss, output, job.y[rows], weight)
+            total = float(values.sum()) + len(rows) * penalty(job.plan, theta)
+            self.loss += total
             self.rows += len(rows)
-            trains = job.gradient is not None or job.optimizer is not None
-            if trains and not np.isfinite(values.sum()):
+            if self._trains and not np.isfinite(total):
                 self.finite = False
                 return
-            if trains:
-                self._learn(a, (d_output / len(rows)).astype(theta.dtype))
+            if self._trains:
+                self._learn(step, d_output.reshape(len(rows), -1).astype(theta.dtype))
         self._row += len(rows)
         self.steps += 1
 
-    def _learn(self, a: dict[int, Array], d_output: Array) -> None:
-        job = self._job
-        gradient = backward(job.plan, job.theta, a, d_output)
+    def _learn(self, step: Step, d_output: Array) -> None:
+        job, rule = self._job, self._job.optimizer
+        gradient, self.d = backward(step, self.a, d_output)
         if job.gradient is not None:
             job.gradient[:] = gradient
-        if job.optimizer is None or job.state is None or job.rates is None:
+        if rule is None or job.state is None or job.rates is None:
             return
+        clip(rule, gradient)
         rates = job.rates[self.steps].tolist()
         for p in job.plan.parameters:
             if p.trainable:
                 mine = (job.theta[p.slice], gradient[p.slice], job.state[:, p.slice])
-                update(job.optimizer, *mine, *rates)
+                update(rule, *mine, *rates)
+        for row in job.plan.rows:
+            if row.op == "dense":
+                dense.constrain(row, job.theta)
+            elif row.op == "batch_norm" and job.training:
+                BatchNorm.keep(row, step)

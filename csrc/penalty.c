@@ -1,0 +1,82 @@
+/* penalty.c: penalties and bounds of a dense layer's weights.
+ *
+ *     J gets  sum_n (l1 sum_k |w[k][n]| + l2 sum_k w[k][n]^2)        dW gets  l1 sign(w) + 2 l2 w
+ *     max_norm  w[k][n] *= max / |w[.][n]| where the norm of a column, the weights into one unit, is larger
+ *
+ * Sums over k run by the rule of all product sums, in blocks of 256; those of the columns are added as doubles,
+ * ascending.
+ */
+#include "engine.h"
+#include "vecmath.h"
+
+typedef struct sums {
+    vec sizes, squares;
+} sums;
+
+/* Of one vector of columns of panel q. */
+static sums sums_of(const program *p, const layer *l, panel q, int v)
+{
+    const real *w = p->theta + l->weights + q.column * round_up(l->n_in, LANES) + v;
+    sums total = {splat(0), splat(0)};
+    for (int block = 0; block < l->n_in; block += BLOCK) {
+        vec sizes = splat(0), squares = splat(0);
+        for (int k = block; k < l->n_in && k < block + BLOCK; k++) {
+            const vec weight = load(w + (int64_t)k * q.width);
+            sizes += absolute(weight);
+            squares = fma_(weight, weight, squares);
+        }
+        total.sizes += sizes;
+        total.squares += squares;
+    }
+    return total;
+}
+
+void FN(penalty)(const program *p, const layer *l, share s)
+{
+    int turn = 0;
+    if (!l->penalised) return;
+    for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
+        if (turn++ % s.parts != s.part) continue;
+        for (int v = 0; v < q.width; v += LANES) {
+            const sums t = sums_of(p, l, q, v);
+            const vec value = fma_(C(l->attributes[NN_L2]), t.squares, C(l->attributes[NN_L1]) * t.sizes);
+            store_first(p->statistics + l->statistics + q.column + v, value, q.width - v);
+        }
+    }
+}
+
+double FN(penalties)(const program *p)
+{
+    double sum = 0;
+    for (int i = 0; i < p->n_layers; i++)
+        for (int n = 0; p->layers[i].penalised && n < p->layers[i].n_out; n++)
+            sum += (double)p->statistics[p->layers[i].statistics + n];
+    return sum;
+}
+
+void FN(add_penalty)(const program *p, const layer *l, int64_t offset, int64_t n)
+{
+    if (!l->penalised) return;
+    const vec l1 = C(l->attributes[NN_L1]), twice_l2 = C(2 * l->attributes[NN_L2]);
+    for (int64_t i = offset; i < offset + n; i += LANES) {
+        const vec w = load(p->theta + i), sign = choose(greater(absolute(w), C(0)), with_sign(C(1), w), w);
+        store(p->gradient + i, fma_(l1, sign, fma_(twice_l2, w, load(p->gradient + i))));
+    }
+}
+
+void FN(constrain)(const program *p, const layer *l, share s)
+{
+    int turn = 0;
+    if (!l->constrained) return;
+    const vec most = C(l->attributes[NN_MAX_NORM]);
+    for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
+        if (turn++ % s.parts != s.part) continue;
+        for (int v = 0; v < q.width; v += LANES) {
+            const vec norm = square_root(sums_of(p, l, q, v).squares);
+            const vec factor = choose(greater(norm, most), most / norm, C(1));
+            real *w = p->theta + l->weights + q.column * round_up(l->n_in, LANES) + v;
+            for (int k = 0; k < l->n_in; k++, w += q.width) store_first(w, load(w) * factor, q.width - v);
+        }
+        if (l->in[0].need_dx) FN(dense_transpose)(p, l, q, 0, l->n_in);
+    }
+}
