@@ -86,7 +86,7 @@ thread.join()
 @pytest.mark.parametrize("what", CYCLES)
 def test_nothing_leaks(what: str) -> None:
     script = f"""
-import warnings
+import gc, warnings
 warnings.simplefilter("ignore")
 net, W = network(), np.ones((64, 8), "f4")
 code = compile({CYCLES[what]!r}, "cycle", "exec")
@@ -96,11 +96,13 @@ def cycles(n):
 cycles(30)
 tracemalloc.start()
 cycles(10)
+gc.collect()  # empties CPython's own lists of freed tuples, too
 traced, grown = tracemalloc.get_traced_memory()[0], []
 for _ in range(4):
     before = resident()
     cycles(50)
     grown.append(resident() - before)
+gc.collect()
 print(min(grown), tracemalloc.get_traced_memory()[0] - traced)
 """
     grown, traced = map(int, output(RESIDENT + script).split())

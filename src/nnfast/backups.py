@@ -71,13 +71,14 @@ class BackupAndRestore(Callback):
     ) -> dict[str, Any] | None:
         """Return the newest checkpoint of the training with this fingerprint, None for no files.
 
-        `started` is that of the network's state, if the `fit` before was interrupted.
+        `started` is that of the network's state: after a `fit` that was interrupted, the network
+        need not be set back to its start by hand.
         """
         self._folder.open()
         found = self._folder.newest()
         if found is None or started is None or started[0] != self.path:
             started = self.path, _digest_of(network)
-        self._fingerprint = fingerprint | {"start": started[1]}
+        self._fingerprint = fingerprint | {"numbers at the start": started[1]}
         if found is not None:
             self._refuse_another(found)
         network.state.started = started
@@ -91,9 +92,8 @@ class BackupAndRestore(Callback):
         """Write a checkpoint."""
         self._folder.save({"format": _FORMAT, "fingerprint": self._fingerprint} | tree)
 
-    def finish(self, network: Network) -> None:
+    def finish(self) -> None:
         """Training has ended by itself."""
-        network.state.started = None
         if self.delete_checkpoint:
             self._folder.clear()
 
@@ -120,12 +120,12 @@ def fingerprint_of(network: Network, rule: Optimizer, steps: int, **more: object
     """Return what must be equal for a training to go on from a checkpoint, as text by name.
 
     A digest stands for what is long; functions count by their names, and a schedule also by the
-    learning rates of the next steps, of which there are at least `steps`.
+    learning rates of its first steps, as many as an epoch's `steps`.
     """
     plan = network.plan
     parameters = [(p.name, p.offset, p.shape, p.trainable) for p in plan.parameters]
     table = (plan.input_shape, plan.output_shape, plan.rows, parameters, plan.buffers)
-    rates = rule.rates(network.state.step, min(steps, _MOST_STEPS_OF_SCHEDULE))
+    rates = rule.rates(0, min(steps, _MOST_STEPS_OF_SCHEDULE))
     machine = backend.current()
     found = {
         "network": f"{plan.n_theta:,} parameters ({_digest(_text(table))})",

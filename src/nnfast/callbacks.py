@@ -305,7 +305,7 @@ class TerminateOnNaN(Callback):
             words = f"TerminateOnNaN: {', '.join(bad)} after epoch {epoch + 1}; training ends"
             if self.raise_error:
                 raise RuntimeError(words)
-            warnings.warn(words, RuntimeWarning, stacklevel=5)
+            warnings.warn(words, RuntimeWarning, stacklevel=6)
             self.stop_training = True
 
 

@@ -64,9 +64,10 @@ class Folder:
                 "room and start the training again to go on from the last one"
             )
             raise
-        for file in [*self._damaged, *self._files()[:-_KEPT]]:
+        while self._damaged:
+            self._damaged.pop().unlink(missing_ok=True)
+        for file in self._files()[:-_KEPT]:
             file.unlink(missing_ok=True)
-        self._damaged = []
 
     def newest(self) -> dict[str, Any] | None:
         """Return the newest readable checkpoint, None if there are no files.

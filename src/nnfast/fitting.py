@@ -88,6 +88,7 @@ def fit(
         else:
             backup = callback
 
+    kept = [each for each in listeners if type(each).get_state is not Callback.get_state]
     checkpoint = None
     network.state.started, started = None, network.state.started
     if backup is not None:
@@ -99,7 +100,7 @@ def fit(
             **feed.facts(),
             validation_data=backups.described(validation),
             metrics=", ".join(watched),
-            callbacks=", ".join(type(listener).__name__ for listener in listeners),
+            callbacks=", ".join(type(callback).__name__ for callback in kept),
             initial_epoch=initial_epoch,
         )
         checkpoint = backup.find(network, facts, started)
@@ -111,7 +112,7 @@ def fit(
         watched=watched,
         validation=validation,
         listeners=listeners if shown is None else [*listeners, shown],
-        kept=listeners,
+        kept=kept,
         backup=backup,
         saved=Snapshot(network),
         epoch=initial_epoch,
@@ -119,7 +120,7 @@ def fit(
     )
     course.run(initial_epoch, epochs, checkpoint)
     if backup is not None:
-        backup.finish(network)
+        backup.finish()
     return history
 
 
@@ -180,8 +181,8 @@ class _Rows:
         if self._shuffle:
             backend.current().permutation(self._job.order, network.seed, state.epoch)
         rates = rule.rates(state.step - total.steps, self.steps)
-        job = replace(self._job, rates=rates, first_step=state.noise - total.steps)
-        return training.windows(job, total, watched, until_stop)
+        first = state.noise - total.steps
+        return training.windows(self._job, total, watched, until_stop, rates, first)
 
     def facts(self) -> dict[str, object]:
         shuffled = {"batch_size": self._job.batch_size, "shuffle": self._shuffle}
@@ -251,11 +252,13 @@ class _Course:
     Attributes
     ----------
     kept : list of Callback
-        Those of the listeners whose state is kept.
+        Those of the listeners that have a state.
     epoch, before : int
         The epoch under way, and the steps of this `fit` before it.
     total : Totals
         Of that epoch so far.
+    stopped : bool
+        Whether a callback has ended training.
     saved : Snapshot
         The network at its start.
     """
@@ -273,6 +276,7 @@ class _Course:
     threads: int | None
     before: int = 0
     total: Totals = field(default_factory=Totals)
+    stopped: bool = False
 
     def run(self, initial_epoch: int, epochs: int, checkpoint: Mapping[str, Any] | None) -> None:
         """Train up to `epochs`, from the checkpoint on if there is one."""
@@ -290,7 +294,7 @@ class _Course:
                 listener.on_train_begin()
             if checkpoint is not None:
                 self._go_on(checkpoint)
-            while self.epoch < epochs and not any(each.stop_training for each in self.listeners):
+            while self.epoch < epochs and not self.stopped:
                 for listener in self.listeners:
                     listener.on_epoch_begin(self.epoch)
                 if checkpoint is not None and self.total.steps:
@@ -329,6 +333,7 @@ class _Course:
         self.epoch += 1
         self.before += self.total.steps
         self.total = Totals()
+        self.stopped = any(listener.stop_training for listener in self.listeners)
         if self.backup is not None and self.backup.is_due(self.before):
             self.backup.save(self._tree())
 
@@ -361,11 +366,9 @@ class _Course:
             "start": self.saved.get_state() if self.total.steps else None,
             "learning_rate": self.rate.chosen,
             "feed": self.feed.get_state(),
+            "stopped": self.stopped,
             "callbacks": {
-                f"{place} {type(callback).__name__}": [
-                    callback.stop_training,
-                    callback.get_state(),
-                ]
+                f"{place} {type(callback).__name__}": callback.get_state()
                 for place, callback in enumerate(self.kept)
             },
         }
@@ -383,8 +386,8 @@ class _Course:
         if tree["start"] is not None:
             self.saved.set_state(tree["start"])
         self.rate.chosen = tree["learning_rate"]
-        for callback, (stop, kept) in zip(self.kept, tree["callbacks"].values(), strict=True):
-            callback.stop_training = stop
+        self.stopped = tree["stopped"]
+        for callback, kept in zip(self.kept, tree["callbacks"].values(), strict=True):
             callback.set_state(kept)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnfast import activations, backend, inputs, optimizers
 from nnfast import metrics as metrics_
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 SECONDS_OF_A_CALL = 0.05
 """How long a backend works before Python looks at signals, progress and callbacks."""
 
-ROWS_OF_OUTPUTS = 4096
-"""Most rows, beyond one step's, whose outputs are kept for the metrics at a time."""
+ROWS_OF_OUTPUTS, NUMBERS_OF_OUTPUTS = 4096, 1 << 18
+"""Rows, or numbers if they are more rows, whose outputs are kept for the metrics at a time."""
 
 
 class NonFiniteLossWarning(RuntimeWarning):
@@ -46,8 +47,8 @@ class State:
     epoch, noise : int
         Epochs and steps of all optimizers: keys of the shuffles and of the noise.
     started : (str, str) or None
-        Of a `fit` with checkpoints that was interrupted: their folder, and a digest of the numbers
-        that it started from.
+        Of the last `fit`, if it kept checkpoints: their folder, and a digest of the numbers that it
+        started from.
     """
 
     optimizer: Optimizer | None = None
@@ -248,19 +249,22 @@ def windows(
     total: Totals,
     watched: Mapping[str, Metric],
     until_stop: Callable[[], int | None] = lambda: None,
+    rates: NDArray[np.float64] | None = None,
+    first_step: int = 0,
 ) -> Generator[Job]:
     """Cut what is left of a job, after the rows of `total`, into windows of whole steps.
 
-    They end where metrics want to see outputs, each so many rows, and where `until_stop` says:
-    after so many steps. Where they end is a function of the place alone, not of where they begin,
-    and the bits of the loss and of training do not depend on it.
+    They end where metrics want to see outputs, after so many rows, and where `until_stop` says,
+    after so many steps; the bits of the loss and of training do not depend on it. `rates` and
+    `first_step` are those of the whole job.
     """
     n, batch = len(job.order), job.batch_size
-    size = batch * max(1, ROWS_OF_OUTPUTS // batch) if watched else n
+    kept = max(ROWS_OF_OUTPUTS, NUMBERS_OF_OUTPUTS // job.plan.n_out)
+    size = batch * max(1, kept // batch) if watched else n
     outputs = np.empty((min(size, n), job.plan.n_out), job.theta.dtype) if watched else None
     while total.rows < n:
         first = total.rows
-        end = min(n, first - first % size + size)
+        end = min(n, first + size)
         steps = until_stop()
         if steps is not None:
             end = min(end, first + steps * batch)
@@ -268,8 +272,8 @@ def windows(
         yield replace(
             job,
             order=job.order[first:end],
-            first_step=job.first_step + step,
-            rates=None if job.rates is None else job.rates[step : -(-end // batch)],
+            first_step=first_step + step,
+            rates=None if rates is None else rates[step : -(-end // batch)],
             outputs=None if outputs is None else outputs[: end - first],
             loss_before=total.loss,
         )
