@@ -8,22 +8,35 @@ welcome.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench import memory
+from bench.data import Array, Data
 from bench.work import Work
 
-Array = np.ndarray[tuple[int, ...]]
+_LAYERS = {"batch_norm", "layer_norm", "residual"}
+_PLAIN = ("", "dropout")  # layers that leave the forward pass outside training as it was
+_ABLE = {
+    "jax": {"nesterov", "adagrad", "rmsprop", "adamw", "rprop"},
+    "torch": _LAYERS,
+    "torch_compile": _LAYERS,
+    "sklearn": {"csr"},
+}
+"""What is written for a peer beside SGD, momentum and Adam of dense layers."""
+_MODULES = {"torch_compile": "torch", "sklearn": "sklearn.neural_network"}
+"""What is imported before memory is counted, where it has another name than the peer."""
 
 
 @dataclass
@@ -31,64 +44,51 @@ class Contestant:
     """Work that is ready to run.
 
     `run` does a round; what it returns, if anything, is the measure in place of the wall time.
-    `theta` gives the parameters now, `outputs` those of the test rows that were asked for.
+    `theta` gives the parameters now, where there are more than those of dense layers `logits` the
+    outputs of test rows; `outputs` those of the rows that were asked for.
     """
 
     run: Callable[[], Any]
     theta: Callable[[], Array] | None = None
+    logits: Callable[[Array], Array] | None = None
     outputs: Callable[[], Array] | None = None
     peak: Callable[[], float] | None = None
     score: Callable[[], dict[str, float]] | None = None
+    held: float | None = None  # MiB
     threads: int = 1
     version: str = ""
-
-
-@dataclass
-class Data:
-    """The arrays of a work in one dtype."""
-
-    folder: Path
-    work: Work
-    dtype: str
-    x: Array = field(init=False)
-    y: Array = field(init=False)
-    theta: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.x = self._real(self._load("x"))[: self.work.rows]
-        self.y = self._real(self._load("y"))[: self.work.rows]
-        self.theta = self._real(np.load(self.folder / f"{'-'.join(map(str, self.work.sizes))}.npy"))
-
-    def test(self) -> tuple[Array, Array]:
-        return self._load("x_test").astype(np.float64), self._real(self._load("y_test"))
-
-    def layers(self, theta: Array) -> list[tuple[Array, Array]]:
-        """Each layer's weights (n_in, n_out) and biases, views into theta."""
-        found, at = [], 0
-        for n_in, n_out in pairwise(self.work.sizes):
-            end = at + n_in * n_out
-            found.append((theta[at:end].reshape(n_in, n_out), theta[end : end + n_out]))
-            at = end + n_out
-        return found
-
-    def _load(self, name: str) -> Array:
-        return np.load(self.folder / f"{self.work.sizes[0]}-{self.work.sizes[-1]}.{name}.npy")
-
-    def _real(self, array: Array) -> Array:
-        return array.astype(self.dtype, copy=False) if array.dtype.kind == "f" else array
 
 
 # --- nnfast -------------------------------------------------------------------------------------
 
 
+def _nnfast_layers(work: Work) -> list[Any]:
+    import nnfast as nn
+
+    norm = {"batch_norm": nn.BatchNorm, "layer_norm": nn.LayerNorm}.get(work.layer)
+    *hidden, n_out = work.sizes[1:]
+    layers: list[Any] = [nn.Rescaling(1 / 255)] if work.input == "uint8" else []
+    for at, units in enumerate(hidden):
+        if norm:
+            layers += [nn.Dense(units), norm(), nn.Activation(work.activation)]
+        elif work.layer == "residual" and at:
+            layers.append(nn.Residual([nn.Dense(units, work.activation)]))
+        else:
+            layers.append(nn.Dense(units, work.activation))
+        if work.layer == "dropout":
+            layers.append(nn.Dropout(0.5))
+    return [*layers, nn.Dense(n_out)]
+
+
 def _nnfast_network(data: Data) -> Any:
     import nnfast as nn
 
-    *hidden, n_out = data.work.sizes[1:]
-    layers = [nn.Dense(units, data.work.activation) for units in hidden]
-    net = nn.Sequential([*layers, nn.Dense(n_out)], seed=0, dtype=data.dtype)
+    net = nn.Sequential(_nnfast_layers(data.work), seed=0, dtype=data.work.dtype)
     net.build(data.work.sizes[0])
-    net.theta[...] = data.theta
+    dense = (p for name, p in net.parameters().items() if name.endswith(("weight", "bias")))
+    start = (part for layer in data.layers(data.theta) for part in layer)
+    for mine, first in zip(dense, start, strict=True):
+        mine[...] = first
     return net
 
 
@@ -98,32 +98,51 @@ def _nnfast(data: Data, **more: Any) -> Contestant:
 
     machine: Any = backend.current()
     if hasattr(machine, "peak_gflops"):
-        more["peak"] = lambda: machine.peak_gflops(data.dtype, 0.03)
+        more["peak"] = lambda: machine.peak_gflops(data.work.dtype, 0.03)
     return Contestant(threads=data.work.threads, version=nn.__version__, **more)
 
 
 def nnfast_fit(data: Data) -> Contestant:
     net, work = _nnfast_network(data), data.work
-    return _nnfast(data, run=lambda: _nnfast_epoch(net, data, work.rows), theta=lambda: net.theta)
+    if work.bar:
+        sys.stderr = _terminal()
+    score: dict[str, Any] = {"theta": lambda: net.theta}
+    if work.layer not in _PLAIN:
+        score = {"logits": net.predict}
+    return _nnfast(data, run=lambda: _nnfast_epoch(net, work, data.x, data.y), **score)
 
 
-def _nnfast_epoch(net: Any, data: Data, rows: int) -> None:
+def _nnfast_epoch(net: Any, work: Work, x: Any, y: Array) -> None:
     import nnfast as nn
+    from nnfast.optimizers import OPTIMIZERS
 
-    work = data.work
-    optimizer: Any = nn.Adam(work.lr)
-    if work.optimizer != "adam":
-        optimizer = nn.SGD(work.lr, momentum=work.momentum)
+    if work.optimizer in OPTIMIZERS:
+        optimizer = OPTIMIZERS[work.optimizer](work.lr)
+    else:
+        optimizer = nn.SGD(work.lr, work.momentum, nesterov=work.optimizer == "nesterov")
     net.fit(
-        data.x[:rows],
-        data.y[:rows],
+        x,
+        y,
         loss=work.loss,
         optimizer=optimizer,
         batch_size=work.batch_size,
         epochs=work.epochs,
+        metrics=work.metrics,
         threads=work.threads,
-        verbose=0,
+        verbose=int(work.bar),
     )
+
+
+def _terminal() -> Any:
+    """A terminal to write to, which somebody reads."""
+    reader, writer = os.openpty()
+
+    def read() -> None:
+        while os.read(reader, 65_536):
+            pass
+
+    threading.Thread(target=read, daemon=True).start()
+    return os.fdopen(writer, "w", buffering=1)
 
 
 def nnfast_one(data: Data) -> Contestant:
@@ -137,21 +156,15 @@ def nnfast_batch(data: Data) -> Contestant:
 
 
 def nnfast_memory(data: Data) -> Contestant:
-    net = _nnfast_network(data)
-    _nnfast_epoch(net, data, 2 * data.work.batch_size)
-    before = _peak_memory()
+    net, few = _nnfast_network(data), 2 * data.work.batch_size
+    _nnfast_epoch(net, data.work, data.x[:few], data.y[:few])
+    before = memory.peak()
 
     def run() -> float:
-        _nnfast_epoch(net, data, data.work.rows)
-        return _peak_memory() - before
+        _nnfast_epoch(net, data.work, data.x, data.y)
+        return memory.peak() - before
 
     return Contestant(run)
-
-
-def _peak_memory() -> float:
-    """The most that the process has held, in MiB (getrusage would count the parent's, too)."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 # --- NumPy --------------------------------------------------------------------------------------
@@ -246,33 +259,58 @@ def numpy_batch(data: Data) -> Contestant:
 def _torch_model(data: Data) -> Any:
     import torch
 
+    class Residual(torch.nn.Sequential):
+        def forward(self, x: Any) -> Any:
+            return x + super().forward(x)
+
+    work = data.work
+    torch.set_default_dtype(getattr(torch, work.dtype))
+    norm = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm}.get(work.layer)
+    activation = torch.nn.ReLU if work.activation == "relu" else torch.nn.Tanh
     modules: list[Any] = []
-    for w, b in data.layers(data.theta):
+    for at, (w, b) in enumerate(data.layers(data.theta)):
         linear = torch.nn.Linear(*w.shape)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(w.T.copy()))
-            linear.bias.copy_(torch.from_numpy(b))
-        modules += [linear, torch.nn.ReLU() if data.work.activation == "relu" else torch.nn.Tanh()]
-    return torch.nn.Sequential(*modules[:-1])
+            linear.bias.copy_(torch.from_numpy(b.copy()))
+        if at == len(work.sizes) - 2:
+            modules.append(linear)
+        elif norm:
+            modules += [linear, norm(len(b)), activation()]
+        elif work.layer == "residual" and at:
+            modules.append(Residual(linear, activation()))
+        else:
+            modules += [linear, activation()]
+    return torch.nn.Sequential(*modules)
 
 
 def torch_fit(data: Data) -> Contestant:
     import torch
 
-    trial, _ = _torch_trainer(data)
-    threads = _best_torch_threads(lambda: trial(50 * data.work.batch_size))
-    train, theta = _torch_trainer(data)
-    return Contestant(
-        lambda: train(data.work.rows), theta=theta, threads=threads, version=torch.__version__
-    )
+    work = data.work
+    trial = _torch_trainer(data, _torch_model(data))
+    threads = _best_torch_threads(lambda: trial(50 * work.batch_size))
+    model = _torch_model(data)
+    train = _torch_trainer(data, model)
+
+    def theta() -> Array:
+        linears = [module for module in model if isinstance(module, torch.nn.Linear)]
+        parts = [part for linear in linears for part in (linear.weight.T, linear.bias)]
+        return np.concatenate([part.detach().numpy().ravel() for part in parts])
+
+    def logits(x: Array) -> Array:
+        with torch.no_grad():
+            return np.asarray(model.eval()(torch.from_numpy(x)))
+
+    score: dict[str, Any] = {"theta": theta} if work.layer in _PLAIN else {"logits": logits}
+    return Contestant(lambda: train(work.rows), **score, threads=threads, version=torch.__version__)
 
 
-def _torch_trainer(data: Data) -> tuple[Callable[[int], None], Callable[[], Array]]:
-    """A new model's ``train(rows)`` and its parameters."""
+def _torch_trainer(data: Data, model: Any) -> Callable[[int], None]:
+    """``train(rows)`` of the model."""
     import torch
 
     work = data.work
-    model = _torch_model(data)
     x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
     optimizer: Any
     if work.optimizer == "adam":
@@ -289,12 +327,7 @@ def _torch_trainer(data: Data) -> tuple[Callable[[int], None], Callable[[], Arra
             loss(model(x.index_select(0, rows)), y.index_select(0, rows)).backward()
             optimizer.step()
 
-    def theta() -> Array:
-        linears = [module for module in model if isinstance(module, torch.nn.Linear)]
-        parts = [part for linear in linears for part in (linear.weight.T, linear.bias)]
-        return np.concatenate([part.detach().numpy().ravel() for part in parts])
-
-    return train, theta
+    return train
 
 
 def _best_torch_threads(run: Callable[[], object]) -> int:
@@ -321,23 +354,48 @@ def torch_compile_fit(data: Data) -> Contestant:
     torch.set_num_threads(work.threads)
     x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
     params = [torch.from_numpy(p.copy()) for layer in data.layers(data.theta) for p in layer]
+    n_dense = len(params)
+    normed = work.sizes[1:-1] if work.layer in ("batch_norm", "layer_norm") else ()
+    for n in normed:
+        params += [torch.ones(n, dtype=x.dtype), torch.zeros(n, dtype=x.dtype)]
+    running = [(torch.zeros(n, dtype=x.dtype), torch.ones(n, dtype=x.dtype)) for n in normed]
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in params]
     count = torch.zeros((), dtype=x.dtype)
     activation = torch.relu if work.activation == "relu" else torch.tanh
     criterion = torch.nn.functional.cross_entropy if y.ndim == 1 else torch.nn.functional.mse_loss
 
-    def loss(params: Any, x: Any, y: Any) -> Any:
-        *hidden, (w, b) = zip(params[::2], params[1::2], strict=True)
-        for w_hidden, b_hidden in hidden:
-            x = activation(torch.addmm(b_hidden, x, w_hidden))
-        return criterion(torch.addmm(b, x, w), y)
+    def forward(params: Any, x: Any, statistics: Any) -> tuple[Any, Any]:
+        """Logits, and each batch_norm's mean and variance: those given, else the minibatch's."""
+        *hidden, (w, b) = zip(params[:n_dense:2], params[1:n_dense:2], strict=True)
+        scales = list(zip(params[n_dense::2], params[n_dense + 1 :: 2], strict=True))
+        found = []
+        for at, (w_hidden, b_hidden) in enumerate(hidden):
+            z = torch.addmm(b_hidden, x, w_hidden)
+            if work.layer == "batch_norm":
+                variance, mean = torch.var_mean(z, 0, correction=0)
+                found.append((mean, variance * (len(z) / (len(z) - 1))))
+                if statistics:
+                    mean, variance = statistics[at]
+                z = (z - mean) * torch.rsqrt(variance + 1e-5) * scales[at][0] + scales[at][1]
+            elif work.layer == "layer_norm":
+                z = torch.nn.functional.layer_norm(z, z.shape[1:], *scales[at])
+            a = activation(z)
+            x = x + a if work.layer == "residual" and at else a
+        return torch.addmm(b, x, w), found
+
+    def loss(params: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        z, statistics = forward(params, x, [])
+        return criterion(z, y), statistics
 
     @torch.compile(
         fullgraph=True, dynamic=False, options={"max_autotune": True, "cpp_wrapper": True}
     )
     def step(params: Any, moments: Any, t: Any, x: Any, y: Any, rows: Any) -> None:
-        gradients = torch.func.grad(loss)(params, x[rows], y[rows])
+        gradients, statistics = torch.func.grad(loss, has_aux=True)(params, x[rows], y[rows])
         t += 1
+        for of_all, of_these in zip(running, statistics, strict=False):
+            for kept, new in zip(of_all, of_these, strict=True):
+                kept.lerp_(new, 0.1)
         for p, g, (m, v) in zip(params, gradients, moments, strict=True):
             if work.optimizer == "sgd":
                 p.sub_(g, alpha=work.lr)
@@ -356,7 +414,11 @@ def torch_compile_fit(data: Data) -> Contestant:
     def theta() -> Array:
         return np.concatenate([p.numpy().ravel() for p in params])
 
-    return Contestant(run, theta=theta, threads=work.threads, version=torch.__version__)
+    def logits(x: Array) -> Array:
+        return np.asarray(forward(params, torch.from_numpy(x), running)[0])
+
+    score: dict[str, Any] = {"theta": theta} if work.layer in _PLAIN else {"logits": logits}
+    return Contestant(run, **score, threads=work.threads, version=torch.__version__)
 
 
 def torch_one(data: Data) -> Contestant:
@@ -386,47 +448,31 @@ def jax_fit(data: Data) -> Contestant:
     work = data.work
     steps = work.rows // work.batch_size
     x, y = jnp.asarray(data.x), jnp.asarray(data.y)
-    layers = [(jnp.asarray(w), jnp.asarray(b)) for w, b in data.layers(data.theta)]
+    params = [jnp.asarray(part) for layer in data.layers(data.theta) for part in layer]
     activation = jax.nn.relu if work.activation == "relu" else jnp.tanh
+    rule, first_slots = _jax_rule(work)
 
-    def loss(layers: Any, x: Any, y: Any) -> Any:
-        for w, b in layers[:-1]:
-            x = activation(x @ w + b)
-        z = x @ layers[-1][0] + layers[-1][1]
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        *hidden, (w, b) = zip(params[::2], params[1::2], strict=True)
+        for w_hidden, b_hidden in hidden:
+            x = activation(x @ w_hidden + b_hidden)
+        z = x @ w + b
         if work.loss == "mse":
             return jnp.mean((z - y) ** 2)
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], 1))
 
-    def sgd(layers: Any, moments: Any, gradient: Any, _t: Any) -> Any:
-        return jax.tree.map(lambda p, g: p - work.lr * g, layers, gradient), moments
-
-    def momentum(layers: Any, moments: Any, gradient: Any, _t: Any) -> Any:
-        m = jax.tree.map(lambda m, g: work.momentum * m + g, moments[0], gradient)
-        return jax.tree.map(lambda p, m: p - work.lr * m, layers, m), (m,)
-
-    def adam(layers: Any, moments: Any, gradient: Any, t: Any) -> Any:
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, moments[0], gradient)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, moments[1], gradient)
-        correction = jnp.sqrt(1 - 0.999**t)
-        size, epsilon = work.lr * correction / (1 - 0.9**t), 1e-8 * correction
-        layers = jax.tree.map(lambda p, m, v: p - size * m / (jnp.sqrt(v) + epsilon), layers, m, v)
-        return layers, (m, v)
-
-    update, n_moments = {"sgd": (sgd, 0), "momentum": (momentum, 1), "adam": (adam, 2)}[
-        work.optimizer
-    ]
-
     @jax.jit
     def epoch(state: Any, x: Any, y: Any, order: Any) -> Any:
         def step(state: Any, rows: Any) -> Any:
-            layers, moments, t = state
-            gradient = jax.grad(loss)(layers, x[rows], y[rows])
-            return (*update(layers, moments, gradient, t), t + 1), None
+            params, slots, t = state
+            gradient = jax.grad(loss)(params, x[rows], y[rows])
+            done = [rule(*of_one, t) for of_one in zip(params, gradient, slots, strict=True)]
+            return ([p for p, _ in done], [slots for _, slots in done], t + 1), None
 
         return jax.lax.scan(step, state, order.reshape(steps, work.batch_size))[0]
 
-    zeros = jax.tree.map(jnp.zeros_like, layers)
-    state: Any = (layers, (zeros,) * n_moments, jnp.ones((), x.dtype))
+    slots = [tuple(jnp.full_like(p, first) for first in first_slots) for p in params]
+    state: Any = (params, slots, jnp.ones((), x.dtype))
     rng = np.random.default_rng(0)
 
     def run() -> None:
@@ -435,9 +481,64 @@ def jax_fit(data: Data) -> Contestant:
         state = jax.block_until_ready(epoch(state, x, y, order))
 
     def theta() -> Array:
-        return np.concatenate([np.asarray(part).ravel() for layer in state[0] for part in layer])
+        return np.concatenate([np.asarray(part).ravel() for part in state[0]])
 
     return Contestant(run, theta=theta, threads=work.threads, version=jax.__version__)
+
+
+def _jax_rule(work: Work) -> tuple[Callable[..., Any], tuple[float, ...]]:
+    """``rule(p, g, slots, t) -> (p, slots)``, t from 1, and what the slots hold at first."""
+    import jax.numpy as jnp
+
+    lr = work.lr
+
+    def sgd(p: Any, g: Any, _: Any, _t: Any) -> Any:
+        return p - lr * g, ()
+
+    def momentum(p: Any, g: Any, slots: Any, _t: Any) -> Any:
+        m = work.momentum * slots[0] + g
+        return p - lr * m, (m,)
+
+    def nesterov(p: Any, g: Any, slots: Any, _t: Any) -> Any:
+        m = work.momentum * slots[0] + g
+        return p - lr * (g + work.momentum * m), (m,)
+
+    def adagrad(p: Any, g: Any, slots: Any, _t: Any) -> Any:
+        v = slots[0] + g * g
+        return p - lr * g / (jnp.sqrt(v) + 1e-10), (v,)
+
+    def rmsprop(p: Any, g: Any, slots: Any, _t: Any) -> Any:
+        v = 0.99 * slots[0] + 0.01 * g * g
+        return p - lr * g / (jnp.sqrt(v) + 1e-8), (v,)
+
+    def adam(p: Any, g: Any, slots: Any, t: Any) -> Any:
+        m = 0.9 * slots[0] + 0.1 * g
+        v = 0.999 * slots[1] + 0.001 * g * g
+        correction = jnp.sqrt(1 - 0.999**t)
+        size, epsilon = lr * correction / (1 - 0.9**t), 1e-8 * correction
+        return p - size * m / (jnp.sqrt(v) + epsilon), (m, v)
+
+    def adamw(p: Any, g: Any, slots: Any, t: Any) -> Any:
+        return adam(p - lr * 0.01 * p, g, slots, t)
+
+    def rprop(p: Any, g: Any, slots: Any, _t: Any) -> Any:
+        before, size = slots
+        same = jnp.sign(g * before)
+        size = jnp.clip(size * jnp.where(same > 0, 1.2, jnp.where(same < 0, 0.5, 1)), 1e-6, 50)
+        g = jnp.where(same < 0, 0, g)
+        return p - jnp.sign(g) * size, (g, size)
+
+    rules: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {
+        "sgd": (sgd, ()),
+        "momentum": (momentum, (0.0,)),
+        "nesterov": (nesterov, (0.0,)),
+        "adagrad": (adagrad, (0.0,)),
+        "rmsprop": (rmsprop, (0.0,)),
+        "adam": (adam, (0.0, 0.0)),
+        "adamw": (adamw, (0.0, 0.0)),
+        "rprop": (rprop, (0.0, lr)),
+    }
+    return rules[work.optimizer]
 
 
 # --- scikit-learn -------------------------------------------------------------------------------
@@ -617,11 +718,14 @@ def _score(contestant: Contestant, data: Data) -> dict[str, float]:
         x = data.x[: len(outputs)].astype(np.float64)
         expected = _forward(layers, x, data.work.activation)[-1]
         return {"deviation": float(np.abs(outputs - expected).max())}
-    if contestant.theta is None:
-        return {}
     x, y = data.test()
-    layers = data.layers(contestant.theta().astype(np.float64))
-    z = _forward(layers, x, data.work.activation)[-1]
+    if contestant.logits is not None:
+        z = contestant.logits(x.astype(data.work.dtype)).astype(np.float64)
+    elif contestant.theta is not None:
+        layers = data.layers(contestant.theta().astype(np.float64))
+        z = _forward(layers, x, data.work.activation)[-1]
+    else:
+        return {}
     if y.ndim == 2:
         return {"loss": float(np.mean((z - y) ** 2))}
     z -= z.max(axis=1, keepdims=True)
@@ -643,13 +747,27 @@ def _prepare(peer: str, request: dict[str, Any]) -> tuple[Contestant, Data | Non
     if work.kind == "table":
         table: Contestant = globals()[f"{peer}_table"](Path(request["folder"]), work)
         return table, None
-    data = Data(Path(request["folder"]), work, request["dtype"])
+    _refuse(peer, work)
+    for module in (_MODULES.get(peer, peer), *(["scipy.sparse"] if work.input == "csr" else [])):
+        importlib.import_module(module)
+    before = memory.anonymous()
+    data = Data(Path(request["folder"]), work)
     contestant: Contestant = globals()[f"{peer}_{work.kind}"](data)
     if work.epochs > 1 and peer != "nnfast":
         one = contestant.run
         contestant.run = lambda: [one() for _ in range(work.epochs)]
-    contestant.run()
+    if work.memory:
+        contestant.held = memory.most_anonymous(contestant.run) - before
+    else:
+        contestant.run()
     return contestant, data
+
+
+def _refuse(peer: str, work: Work) -> None:
+    """No peer does another work than it was asked for."""
+    asked = {work.optimizer, work.layer, work.input} - {"sgd", "momentum", "adam", "", "array"}
+    if peer != "nnfast" and (missing := asked - _ABLE.get(peer, set())):
+        raise ValueError(f"no {', '.join(sorted(missing))} is written for {peer}")
 
 
 def main(peer: str, cores: list[int]) -> None:
@@ -678,6 +796,8 @@ def main(peer: str, cores: list[int]) -> None:
                 answer = contestant.score()
             elif data is not None:
                 answer = _score(contestant, data)
+                if contestant.held is not None:
+                    answer["MiB"] = contestant.held
         except Exception as error:
             message = str(error).strip().split("\n")[0]
             answer = {"error": f"{type(error).__name__}: {message}"}

@@ -10,18 +10,21 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.work import WORKS, Target, Work, write_data
+from bench.data import write_data
+from bench.work import IMAGES, WORKS, Target, Work
 
+_LEFT_FREE = 10_000_000_000  # bytes of disk that no row fills
 _PAUSE = 0.03  # seconds between rounds: threads of the one before stop spinning
 _UNITS = {
     "fit": "samples/s",
@@ -37,19 +40,14 @@ class Worker:
     """A contestant's process."""
 
     def __init__(self, name: str, work: Work) -> None:
-        peer, *special = name.split()
+        peer, self.work = name.split()[0], work.of(name)
         cores = sorted(os.sched_getaffinity(0))
-        threads = work.threads
-        self.dtype = "float32"
+        threads = self.work.threads
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        for word in special:
-            if word == "float64":
-                self.dtype = word
-                environment["JAX_ENABLE_X64"] = "1"
-            elif word.endswith("thread"):
-                threads = int(word.removesuffix("thread"))
-            else:
-                environment["NNFAST_ISA"] = word
+        if self.work.dtype == "float64":
+            environment["JAX_ENABLE_X64"] = "1"
+        if self.work.isa:
+            environment["NNFAST_ISA"] = self.work.isa
         best_of_all = peer == "torch" and work.kind == "fit"
         used = cores if best_of_all else cores[:threads]
         count = str(len(used))
@@ -59,7 +57,6 @@ class Worker:
             environment["XLA_FLAGS"] = (
                 "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
             )
-        self.threads = threads
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.peers", peer, ",".join(map(str, used))],
             stdin=subprocess.PIPE,
@@ -136,7 +133,7 @@ class Verdict:
     def show(self, value: float | None) -> str:
         if value is None:
             return "-"
-        return {"peak": f"{value:.0%}", "x": f"{value:.2f}x"}.get(
+        return {"peak": f"{value:.0%}", "x": f"{value:.2f}x", "time": f"{value:.3f}x"}.get(
             self.unit, f"{value:.2f} {self.unit}"
         )
 
@@ -179,6 +176,9 @@ class Row:
         if target.against == unit:
             figure = None if outcome is None else outcome.figure(self.work)
             return Verdict(f"{target.of}, at most", figure, target, unit)
+        if target.against == "MiB":
+            held = None if outcome is None else outcome.score.get("MiB")
+            return Verdict(f"{target.of} holds, at most", held, target, "MiB")
         against = found.get(target.against)
         ratio = None
         if target.of_peak and outcome and against:
@@ -189,6 +189,9 @@ class Row:
             )
         if outcome and against:
             ratio = against.median / against.rows / (outcome.median / outcome.rows)
+        if target.time:
+            what = f"time of {target.of} / {target.against}, at most"
+            return Verdict(what, ratio and 1 / ratio, target, "time")
         return Verdict(f"{target.of} / {target.against}", ratio, target, "x")
 
 
@@ -199,18 +202,12 @@ def measure(work: Work, folder: Path, rounds: int) -> Row:
         for name in work.contestants:
             _progress(f"{work.name}: preparing {name}")
             worker = Worker(name, work)
-            rows = work.fewer.get(name, work.rows)
-            outcome = Outcome(name, worker.dtype, rows * work.epochs)
+            outcome = Outcome(name, worker.work.dtype, worker.work.rows * work.epochs)
             workers.append((worker, outcome))
-            described = {
-                **asdict(work),
-                "rows": rows,
-                "threads": worker.threads,
-                "targets": (),
-            }
-            answer = worker.ask("prepare", work=described, folder=str(folder), dtype=worker.dtype)
+            described = {**asdict(worker.work), "targets": ()}
+            answer = worker.ask("prepare", work=described, folder=str(folder))
             outcome.error = answer.get("error", "")
-            outcome.threads = answer.get("threads", worker.threads)
+            outcome.threads = answer.get("threads", worker.work.threads)
             outcome.version = answer.get("version", "")
         for number in range(rounds):
             _progress(f"{work.name}: round {number + 1} of {rounds}")
@@ -234,6 +231,20 @@ def measure(work: Work, folder: Path, rounds: int) -> Row:
             worker.close()
         _progress("")
     return Row(work, [outcome for _, outcome in workers])
+
+
+def possible(work: Work, cores: int, free: int) -> Work:
+    """The work as it fits `cores` and `free` bytes of disk; ValueError says why it does not."""
+    if work.threads > cores:
+        raise ValueError(f"needs {work.threads} cores")
+    if not work.sizes or not work.repeats:
+        return work
+    row = 4 * work.sizes[0]
+    rows = min(work.rows, (free - _LEFT_FREE) // row)
+    if rows <= IMAGES:
+        needed = (_LEFT_FREE + IMAGES * row) / 1e9
+        raise ValueError(f"needs {needed:.1f} GB of free disk for temporary files")
+    return replace(work, rows=rows)
 
 
 def _progress(words: str) -> None:
@@ -380,16 +391,20 @@ def main() -> int:
     if options.rounds < 1:
         parser.error(f"--rounds: expected at least 1, got {options.rounds}")
 
-    works = [work for work in WORKS if work.name in chosen]
-    rows = []
+    works, rows = [], []
     with tempfile.TemporaryDirectory(prefix="nnfast-bench-") as folder:
+        cores, free = len(os.sched_getaffinity(0)), shutil.disk_usage(folder).free
+        for work in WORKS:
+            if work.name not in chosen:
+                continue
+            try:
+                works.append(possible(work, cores, free))
+            except ValueError as reason:
+                print(f"{work.name}: left out, {reason}\n")
         data = write_data(Path(folder), works, options.data)
         machine = _machine(data, options.rounds)
         print(f"data: {data}; {options.rounds} rounds, interleaved\n")
         for work in works:
-            if work.threads > machine["cores"]:
-                print(f"{work.name}: left out, needs {work.threads} cores\n")
-                continue
             row = measure(work, Path(folder), options.rounds)
             rows.append(row)
             print(f"{work.name}: {work.title}\n{as_text(outcome_table(row))}\n", flush=True)

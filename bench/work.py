@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
+from typing import Any
 
-import numpy as np
+IMAGES = 60_000  # of Fashion-MNIST to train on
+
+WORDS: Mapping[str, Mapping[str, Any]] = {
+    "avx2": {"isa": "avx2"},
+    "float64": {"dtype": "float64"},
+    "1thread": {"threads": 1},
+    "dropout": {"layer": "dropout"},
+    "uint8": {"input": "uint8"},
+    "memmap": {"input": "memmap"},
+    "accuracy": {"metrics": ("accuracy",)},
+    "bar": {"bar": True},
+}
+"""What a word behind a peer's name changes in the work."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +27,8 @@ class Target:
     """`of` must do at least `must` times what `against` does, and aims at `aim` times.
 
     `against` is a contestant, or "peak" (share of the FMA peak), or a unit ("us", "ms", "MiB"):
-    then the figures are that unit's, and less is better.
+    then the figures are that unit's, and less is better. With `time`, `of` must take at most
+    `must` times the time of `against`.
     """
 
     against: str
@@ -23,14 +36,15 @@ class Target:
     aim: float | None = None
     of: str = "nnfast"
     of_peak: bool = False  # compare shares of each one's FMA peak
+    time: bool = False
 
 
 @dataclass(frozen=True)
 class Work:
     """One row: the same work for each contestant.
 
-    A contestant is the name of a peer in peers.py and, behind it, what is special about its run: an
-    ISA, a dtype, a number of threads.
+    A contestant is the name of a peer in peers.py and, behind it, words of `WORDS` that say what is
+    special about its run; `of` is the work as it does it.
     """
 
     name: str
@@ -41,25 +55,50 @@ class Work:
     activation: str = "relu"
     batch_size: int = 1
     rows: int = 1  # samples (or calls) a round
-    optimizer: str = "sgd"  # "momentum": of 0.9; "adam"
+    optimizer: str = "sgd"  # or a key of nnfast's OPTIMIZERS; "momentum", "nesterov": of 0.9
     lr: float = 0.1
     loss: str = "cross_entropy"
     threads: int = 1
     epochs: int = 1  # a round; of nnfast in one call of fit
     fewer: Mapping[str, int] = field(default_factory=dict)  # rows a round of slow contestants
+    dtype: str = "float32"
+    isa: str = ""  # of nnfast; its own choice
+    layer: str = ""  # with hidden layers: "dropout" of 0.5, "batch_norm", "layer_norm", "residual"
+    input: str = "array"  # X as "uint8" (of 255ths), "memmap", "csr"
+    metrics: tuple[str, ...] = ()
+    bar: bool = False  # on a terminal
+    memory: bool = False  # say how much
+
+    def of(self, contestant: str) -> Work:
+        """The work as this contestant does it."""
+        _, *words = contestant.split()
+        changes = {key: value for word in words for key, value in WORDS[word].items()}
+        return replace(self, **{"rows": self.fewer.get(contestant, self.rows), **changes})
 
     @property
     def momentum(self) -> float:
-        return 0.9 if self.optimizer == "momentum" else 0.0
+        return 0.9 if self.optimizer in ("momentum", "nesterov") else 0.0
+
+    @property
+    def key(self) -> str:
+        """The name of its arrays."""
+        return f"{self.sizes[0]}-{self.sizes[-1]}" + ("-repeated" if self.repeats else "")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it has more rows than there are images, which then come again and again."""
+        return self.sizes[0] == 784 and self.rows > IMAGES
 
     @property
     def title(self) -> str:
         """What is done, in words."""
         net = "-".join(map(str, self.sizes))
+        layer = f" {self.layer}" if self.layer else ""
+        rows = f"{self.rows * self.epochs:,} rows" + (" of CSR" if self.input == "csr" else "")
         threads = f", {self.threads} threads" if self.threads > 1 else ""
         return {
-            "fit": f"train {net} {self.activation}, batch {self.batch_size}, "
-            f"{self.optimizer}, {self.loss}, {self.rows * self.epochs:,} rows a round{threads}",
+            "fit": f"train {net} {self.activation}{layer}, batch {self.batch_size}, "
+            f"{self.optimizer}, {self.loss}, {rows} a round{threads}",
             "one": f"one row through {net} {self.activation}, {self.rows:,} calls a round",
             "batch": f"predict {self.rows:,} rows of {net} {self.activation}{threads}",
             "import": "import in a fresh process (nnfast: what it adds to NumPy)",
@@ -70,7 +109,9 @@ class Work:
 
     @property
     def flops(self) -> int:
-        """FLOP a sample; training leaves out the gradient of the network's input."""
+        """FLOP a sample; training leaves out the gradient of the network's input. 0: unknown."""
+        if self.input == "csr":
+            return 0
         products = [n_in * n_out for n_in, n_out in pairwise(self.sizes)]
         if self.kind == "fit":
             return 6 * sum(products) - 2 * products[0]
@@ -113,6 +154,39 @@ def _small(
         loss="mse",
         epochs=epochs,
         fewer=fewer or {},
+    )
+
+
+def _rule(optimizer: str, lr: float) -> Work:
+    """16-64-64-4 by another optimizer than Adam."""
+    return Work(
+        f"16-64-64-4-{optimizer}",
+        "fit",
+        ("nnfast", "jax"),
+        (Target("jax", 1.2, 1.6),),
+        (16, 64, 64, 4),
+        "tanh",
+        batch_size=32,
+        rows=10_240,
+        optimizer=optimizer,
+        lr=lr,
+        loss="mse",
+        epochs=5,
+    )
+
+
+def _layered(layer: str) -> Work:
+    """784-128-128-10 with normalised hidden layers, or the second one around itself."""
+    return Work(
+        f"784-128-128-10-{layer.replace('_', '-')}",
+        "fit",
+        ("nnfast", "torch", "torch_compile"),
+        (Target("torch", 2.0), Target("torch_compile", None)),
+        (784, 128, 128, 10),
+        batch_size=64,
+        rows=IMAGES,
+        lr=0.01,
+        layer=layer,
     )
 
 
@@ -200,6 +274,64 @@ WORKS: tuple[Work, ...] = (
         lr=0.01,
         fewer={"numpy": 32_000, "torch": 16_000, "torch_compile": 32_000, "sklearn": 16_000},
     ),
+    _rule("sgd", 0.1),
+    _rule("momentum", 0.01),
+    _rule("nesterov", 0.01),
+    _rule("adagrad", 0.01),
+    _rule("rmsprop", 0.0003),
+    _rule("adamw", 0.001),
+    _rule("rprop", 0.001),
+    Work(
+        "784-512-512-10-dropout",
+        "fit",
+        ("nnfast", "nnfast dropout"),
+        (Target("nnfast", 1.1, of="nnfast dropout", time=True),),
+        (784, 512, 512, 10),
+        batch_size=128,
+        rows=12_800,
+    ),
+    _layered("batch_norm"),
+    _layered("layer_norm"),
+    _layered("residual"),
+    Work(
+        "784-128-10-watched",
+        "fit",
+        ("nnfast", "nnfast accuracy", "nnfast bar", "nnfast accuracy bar"),
+        (
+            Target("nnfast", None, of="nnfast accuracy", time=True),
+            Target("nnfast", None, of="nnfast bar", time=True),
+            Target("nnfast", 1.02, of="nnfast accuracy bar", time=True),
+        ),
+        (784, 128, 10),
+        batch_size=32,
+        rows=IMAGES,
+    ),
+    Work(
+        "784-128-10-uint8",
+        "fit",
+        ("nnfast", "nnfast uint8"),
+        (
+            Target("nnfast", 1.05, of="nnfast uint8", time=True),
+            Target("MiB", 50.0, of="nnfast uint8"),
+            Target("MiB", None),
+        ),
+        (784, 128, 10),
+        batch_size=128,
+        rows=IMAGES,
+        memory=True,
+    ),
+    Work(
+        "csr",
+        "fit",
+        ("nnfast", "sklearn"),
+        # X, theta and the state are 28 MiB
+        (Target("sklearn", 5.0), Target("MiB", 30.0), Target("MiB", None, of="sklearn")),
+        (50_000, 64, 10),
+        batch_size=200,
+        rows=20_000,
+        input="csr",
+        memory=True,
+    ),
     Work(
         "one-row",
         "one",
@@ -236,76 +368,18 @@ WORKS: tuple[Work, ...] = (
         batch_size=32,
         rows=60_000,
     ),
+    Work(
+        "784-128-10-memmap",
+        "fit",
+        ("nnfast", "nnfast memmap"),
+        (
+            Target("nnfast", 0.9, of="nnfast memmap"),
+            Target("MiB", 190.0, of="nnfast memmap"),
+            Target("MiB", None),
+        ),
+        (784, 128, 10),
+        batch_size=128,
+        rows=637_696,
+        memory=True,
+    ),
 )
-
-
-def write_data(folder: Path, works: Sequence[Work], directory: str | None) -> str:
-    """Put the arrays that all contestants read into `folder`; return what they are."""
-    rng = np.random.default_rng(0)
-    if directory is None:
-        name = "synthetic images of Fashion-MNIST's shape (no --data given)"
-        x, y = _synthetic_images(rng, 60_000)
-        x_test, y_test = x[-10_000:], y[-10_000:]
-    else:
-        from nnfast.datasets import load_mnist
-
-        name = Path(directory).resolve().name
-        (x, y), (x_test, y_test) = load_mnist(directory)
-        x, x_test = (a.reshape(len(a), -1) / np.float32(255) for a in (x, x_test))
-    arrays = {"784-10.x": x, "784-10.y": y, "784-10.x_test": x_test, "784-10.y_test": y_test}
-    for n_in, n_out in sorted({(work.sizes[0], work.sizes[-1]) for work in works if work.sizes}):
-        key = f"{n_in}-{n_out}"
-        if f"{key}.x" not in arrays:
-            n = max(w.rows for w in works if (w.sizes[:1], w.sizes[-1:]) == ((n_in,), (n_out,)))
-            arrays |= _regression(key, n, n_in, n_out)
-    for work in works:
-        if work.kind == "table":
-            _write_table(folder / "table.csv", work.rows)
-    for key, array in arrays.items():
-        np.save(folder / key, array)
-    for sizes in {work.sizes for work in works if work.sizes}:
-        np.save(folder / "-".join(map(str, sizes)), _glorot(sizes))
-    return name
-
-
-def _synthetic_images(
-    rng: np.random.Generator, n: int
-) -> tuple[np.ndarray[tuple[int, ...]], np.ndarray[tuple[int, ...]]]:
-    """Half the pixels 0, as in Fashion-MNIST; labels that a network can learn."""
-    x = np.maximum(rng.random((n, 784), np.float32) * 2 - 1, 0)
-    y = (x @ rng.normal(size=(784, 10)).astype(np.float32)).argmax(axis=1)
-    return x, y
-
-
-def _regression(key: str, n: int, n_in: int, n_out: int) -> dict[str, np.ndarray[tuple[int, ...]]]:
-    """What a layer of tanh makes of random x; the test rows are the first ones."""
-    rng = np.random.default_rng((n_in, n_out))
-    x = rng.random((n, n_in), np.float32)
-    y = np.tanh(x @ rng.normal(size=(n_in, n_out)).astype(np.float32))
-    test = slice(10_240)
-    return {f"{key}.x": x, f"{key}.y": y, f"{key}.x_test": x[test], f"{key}.y_test": y[test]}
-
-
-def _glorot(sizes: tuple[int, ...]) -> np.ndarray[tuple[int, ...]]:
-    """One start for all: each layer's weights (n_in, n_out), then its biases."""
-    rng = np.random.default_rng(sizes)
-    parts = []
-    for n_in, n_out in pairwise(sizes):
-        limit = (6 / (n_in + n_out)) ** 0.5
-        parts += [rng.uniform(-limit, limit, n_in * n_out), np.zeros(n_out)]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def _write_table(path: Path, rows: int) -> None:
-    """About 100 bytes a row: nine numbers, a category, and a class to tell from them."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    rng = np.random.default_rng(rows)
-    x = rng.normal(size=(rows, 9)).astype(np.float32)
-    kind = rng.integers(0, 5, rows)
-    yes = x[:, 0] * x[:, 1] + x[:, 2] + kind / 4 + rng.normal(size=rows) / 2 > 0.5
-    columns = {f"x{i}": x[:, i] for i in range(9)}
-    columns["kind"] = np.array(["red", "green", "blue", "black", "white"])[kind]
-    columns["answer"] = np.where(yes, "yes", "no")
-    csv.write_csv(pa.table(columns), path)
