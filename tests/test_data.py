@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cases import BY_NAME, Case, each_dtype
 from child import needs_native, output
+from sums import fma
 from test_bits import bits
 
 import nnfast as nn
@@ -224,6 +225,25 @@ def anonymous():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 """
+
+
+@each_dtype
+@pytest.mark.parametrize("code", ["u1", "i2", "f4", "f8", "i8", ">u2"])
+@pytest.mark.parametrize(("scale", "offset"), [(1 / 255, 0.0), (0.017, -0.3), (1.0, 0.5)])
+def test_rescaling_is_an_fma(
+    fma_machine: Any, dtype: str, code: str, scale: float, offset: float
+) -> None:
+    """As the first layer, in training and for single rows: of any type, rounded once."""
+    raw = np.random.default_rng(0).integers(0, 128, (70, 35)).astype(code)
+    real = np.dtype(dtype).type
+    expected = fma(raw.astype(dtype), real(scale), real(offset))
+    case = Case("rescaled", (nn.Rescaling(scale, offset), Dense(9, "tanh"), Dense(3)), 35)
+    job = case.job(dtype)
+    bare = replace(case, layers=case.layers[1:]).job(dtype, theta=job.theta.copy())
+    assert bits(fma_machine, replace(job, x=raw)) == bits(fma_machine, replace(bare, x=expected))
+    one = fma_machine.predictor(job.plan, job.theta, job.buffers)
+    plain = fma_machine.predictor(bare.plan, job.theta, job.buffers)
+    assert one(raw[0].astype(dtype)).tobytes() == plain(expected[0]).tobytes()
 
 
 @linux
