@@ -17,7 +17,8 @@ from typing import Any
 from bench.run import as_text
 
 _MACHINE = ("processor", "cores", "system", "python", "data")
-_WORK = ("kind", "sizes", "activation", "batch_size", "optimizer", "loss", "threads")
+_NETWORK = ("kind", "sizes", "activation", "layer", "input")
+_WORK = (*_NETWORK, "batch_size", "optimizer", "loss", "threads")
 _ENOUGH = 3  # rounds that say what noise is
 
 
@@ -113,7 +114,7 @@ def _figure(work: dict[str, Any], outcome: dict[str, Any]) -> Figure:
     median = statistics.median(outcome["measures"])
     faster_is_more = unit == "samples/s"
     rounds = [value * (median / m if faster_is_more else m / median) for m in outcome["measures"]]
-    return Figure(value, unit, rounds, [work.get(key) for key in _WORK])
+    return Figure(value, unit, rounds, [work.get(key) or None for key in _WORK])
 
 
 def table(changes: list[Change]) -> list[list[str]]:

@@ -765,7 +765,7 @@ def _prepare(peer: str, request: dict[str, Any]) -> tuple[Contestant, Data | Non
 
 def _refuse(peer: str, work: Work) -> None:
     """No peer does another work than it was asked for."""
-    asked = {work.optimizer, work.layer, work.input} - {"sgd", "momentum", "adam", "", "array"}
+    asked = {work.optimizer, work.layer, work.input} - {"sgd", "momentum", "adam", ""}
     if peer != "nnfast" and (missing := asked - _ABLE.get(peer, set())):
         raise ValueError(f"no {', '.join(sorted(missing))} is written for {peer}")
 

@@ -1,6 +1,7 @@
 """Draw a run: ``python -m bench.picture RUN.json FILE.png``.
 
-One panel for each training work, a bar for each contestant: samples a second, nnfast's being 1.
+One panel for each training work that others do, too, a bar for each contestant: samples a second,
+nnfast's being 1.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ _NAMES = {
     "sklearn": "scikit-learn",
     "numpy": "NumPy",
 }
-_OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
+_OPTIMIZERS = {
+    "sgd": "SGD",
+    "momentum": "SGD with momentum",
+    "nesterov": "Nesterov",
+    "adagrad": "Adagrad",
+    "rmsprop": "RMSprop",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "rprop": "Rprop",
+}
+_LAYERS = {"batch_norm": "BatchNorm", "layer_norm": "LayerNorm", "residual": "Residual"}
 _OURS, _OTHERS, _AHEAD = "#1f6feb", "#b4bcc6", "#d9622b"
 _INK, _FAINT = "#1f2328", "#6e7781"
 _BAR = 0.19  # inches
@@ -78,9 +89,11 @@ def _panel(axes: Any, work: dict[str, Any], longest: float) -> None:
     batch = f"batch {work['batch_size']:,}"
     optimizer = _OPTIMIZERS.get(work["optimizer"], work["optimizer"])
     sizes = "-".join(map(str, work["sizes"]))
+    special = {"csr": " of CSR"}.get(work.get("input", ""), "")
+    network = ", ".join(filter(None, (_LAYERS.get(work.get("layer", "")), work["activation"])))
     for words, where, weight in (
-        (sizes, "left", "bold"),
-        (f"{work['activation']}, {batch}, {optimizer}{threads}", "right", "normal"),
+        (sizes + special, "left", "bold"),
+        (f"{network}, {batch}, {optimizer}{threads}", "right", "normal"),
     ):
         axes.set_title(words, loc=where, fontsize=9, fontweight=weight, color=_INK, pad=4)
     axes.set_xlim(0, longest)
@@ -96,9 +109,13 @@ def draw(run: dict[str, Any], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    works = [work for work in run["works"] if work["kind"] == "fit" and _shown(work)[0]["figure"]]
+    works = [
+        work
+        for work in run["works"]
+        if work["kind"] == "fit" and _shown(work)[0]["figure"] and len(_shown(work)) > 1
+    ]
     if not works:
-        raise ValueError("no training work with a figure of nnfast in this run")
+        raise ValueError("no training work of nnfast and others in this run")
     longest = max(
         (outcome["figure"] or 0) / _shown(work)[0]["figure"]
         for work in works

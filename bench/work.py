@@ -64,7 +64,7 @@ class Work:
     dtype: str = "float32"
     isa: str = ""  # of nnfast; its own choice
     layer: str = ""  # with hidden layers: "dropout" of 0.5, "batch_norm", "layer_norm", "residual"
-    input: str = "array"  # X as "uint8" (of 255ths), "memmap", "csr"
+    input: str = ""  # X as "uint8" (of 255ths), "memmap", "csr"; else an array
     metrics: tuple[str, ...] = ()
     bar: bool = False  # on a terminal
     memory: bool = False  # say how much

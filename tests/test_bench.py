@@ -1,13 +1,17 @@
-"""bench.compare on runs made up here; nothing is timed."""
+"""The tools of bench/ on runs made up here, and that all contestants do the same; nothing is timed."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import sys
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -111,6 +115,11 @@ def test_another_work_is_not_compared(run: Any) -> None:
     assert "another work" in printed
 
 
+def test_runs_from_before_there_were_layers(run: Any) -> None:
+    assert run(made_up(100.0), made_up(100.0, layer="", input=""))[0] == 0
+    assert run(made_up(100.0), made_up(100.0, layer="batch_norm"))[0] == 2
+
+
 def test_other_machines_are_named(run: Any) -> None:
     new = made_up(100.0)
     new["machine"]["processor"] = "two"
@@ -153,3 +162,219 @@ def test_measures_that_are_no_times(run: Any) -> None:
 def test_a_missing_file(compare: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"gone\.json: No such file"):
         compare.read(tmp_path / "gone.json")
+
+
+# --- bench.run and what it measures -----------------------------------------------------------------
+
+LINUX = pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="what is measured is told by Linux alone"
+)
+
+
+@pytest.fixture
+def bench(compare: Any) -> Any:
+    """bench(name) imports a module of bench/."""
+    return lambda name: importlib.import_module(f"bench.{name}")
+
+
+@pytest.fixture
+def few_images(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 images in place of 60,000."""
+    for name in ("data", "work"):
+        monkeypatch.setattr(bench(name), "IMAGES", 100)
+
+
+def row_of(bench: Any, targets: Any, **figures: tuple[float, dict[str, float]]) -> Any:
+    """A training row in which each contestant took these seconds and has that score."""
+    run, work = bench("run"), bench("work")
+    names = [name.replace("_", " ") for name in figures]
+    outcomes = [
+        run.Outcome(name, "float32", rows=10, measures=[seconds], score=score)
+        for name, (seconds, score) in zip(names, figures.values(), strict=True)
+    ]
+    return run.Row(work.Work("row", "fit", tuple(names), targets, (4, 2)), outcomes)
+
+
+def test_words_change_the_work_of_a_contestant(bench: Any) -> None:
+    Work = bench("work").Work
+    work = Work("row", "fit", (), (), (4, 2), threads=2, rows=9, fewer={"jax": 3})
+    assert work.of("nnfast") == work
+    assert work.of("jax").rows == 3
+    mine = work.of("nnfast 1thread float64 dropout")
+    assert (mine.threads, mine.dtype, mine.layer, mine.rows) == (1, "float64", "dropout", 9)
+    with pytest.raises(KeyError, match="fast"):
+        work.of("nnfast fast")
+
+
+def test_rows_name_what_there_is(bench: Any) -> None:
+    works, peers = bench("work").WORKS, bench("peers")
+    assert len({work.name for work in works}) == len(works)
+    for work in works:
+        assert {t.of for t in work.targets} <= set(work.contestants), work.name
+        for contestant in work.contestants:
+            work.of(contestant)
+            if work.kind != "import":
+                assert hasattr(peers, f"{contestant.split()[0]}_{work.kind}"), work.name
+
+
+def test_at_most_so_much_time(bench: Any) -> None:
+    Target = bench("work").Target
+    target = Target("nnfast", 1.1, of="nnfast dropout", time=True)
+    for seconds, met in ((2.1, "yes"), (2.3, "NO")):
+        row = row_of(bench, (target,), nnfast=(2.0, {}), nnfast_dropout=(seconds, {}))
+        (line,) = bench("run").verdict_table([row])[1:]
+        ratio = f"{seconds / 2:.3f}x"
+        what = "time of nnfast dropout / nnfast, at most"
+        assert line == ["row", what, ratio, "1.100x", met, "-", "-"]
+
+
+def test_memory_beside_the_time(bench: Any) -> None:
+    Target = bench("work").Target
+    targets = (Target("jax", 2.0), Target("MiB", 50.0), Target("MiB", None, of="jax"))
+    row = row_of(bench, targets, nnfast=(1.0, {"MiB": 51.0}), jax=(3.0, {"MiB": 99.0}))
+    lines = bench("run").verdict_table([row])[1:]
+    assert [line[2:5] for line in lines] == [
+        ["3.00x", "2.00x", "yes"],
+        ["51.00 MiB", "50.00 MiB", "NO"],
+        ["99.00 MiB", "-", "-"],
+    ]
+
+
+def test_a_figure_that_is_missing_meets_nothing(bench: Any) -> None:
+    Target = bench("work").Target
+    targets = (Target("nnfast", 1.1, of="nnfast bar", time=True), Target("MiB", 9, of="nnfast bar"))
+    lines = bench("run").verdict_table([row_of(bench, targets, nnfast=(1.0, {}))])[1:]
+    assert [(line[2], line[4]) for line in lines] == [("-", "-"), ("-", "-")]
+
+
+def test_a_row_takes_no_more_than_there_is(bench: Any) -> None:
+    works = {work.name: work for work in bench("work").WORKS}
+    possible = bench("run").possible
+    memmap, two = works["784-128-10-memmap"], works["784-512-512-10-x2"]
+    assert possible(memmap, 1, 10**12) == memmap
+    assert possible(memmap, 1, 11 * 10**9).rows == 10**9 // (4 * 784)
+    assert possible(two, 2, 0) == two
+    with pytest.raises(ValueError, match=r"10\.2 GB of free disk"):
+        possible(memmap, 1, 10_100_000_000)
+    with pytest.raises(ValueError, match="needs 2 cores"):
+        possible(two, 1, 10**12)
+
+
+def test_no_peer_does_another_work(bench: Any) -> None:
+    peers, Work = bench("peers"), bench("work").Work
+    work = Work("row", "fit", (), (), (4, 2), optimizer="rprop", layer="batch_norm", input="csr")
+    with pytest.raises(ValueError, match="no batch_norm, csr, rprop is written for numpy"):
+        peers._refuse("numpy", work)
+    with pytest.raises(ValueError, match="no batch_norm, csr is written for jax"):
+        peers._refuse("jax", work)
+    peers._refuse("nnfast", work)
+
+
+@pytest.mark.usefixtures("few_images")
+def test_arrays(bench: Any, tmp_path: Path) -> None:
+    pytest.importorskip("scipy.sparse")
+    data, Work = bench("data"), bench("work").Work
+    images = Work("images", "fit", (), (), (784, 10), rows=50)
+    many = Work("many", "fit", (), (), (784, 10), rows=203)
+    csr = Work("csr", "fit", (), (), (1_000, 4, 3), rows=30, input="csr")
+    data.write_data(tmp_path, [images, many, csr], None)
+
+    floats, bytes_ = data.Data(tmp_path, images), data.Data(tmp_path, images.of("nnfast uint8"))
+    assert (floats.x.shape, bytes_.x.dtype) == ((50, 784), np.uint8)
+    np.testing.assert_array_equal(bytes_.x / np.float32(255), floats.x)
+
+    mapped = data.Data(tmp_path, many.of("nnfast memmap"))
+    assert isinstance(mapped.x, np.memmap)
+    np.testing.assert_array_equal(mapped.x, data.Data(tmp_path, many).x)
+    np.testing.assert_array_equal(mapped.x[200:], floats.x[:3])
+    np.testing.assert_array_equal(mapped.y[200:], floats.y[:3])
+
+    x = data.Data(tmp_path, csr).x
+    assert x.shape == (30, 1_000)
+    for row in x:
+        np.testing.assert_array_equal(row.indices // 10, np.arange(100))
+    assert data.Data(tmp_path, csr).test()[0].shape == (2_000, 1_000)
+
+
+@LINUX
+def test_the_most_memory_is_seen_though_it_is_given_back(bench: Any) -> None:
+    memory = bench("memory")
+
+    def run() -> None:
+        held = np.ones(8 << 20)
+        time.sleep(0.1)
+        del held
+
+    before = memory.anonymous()
+    assert 60 < memory.most_anonymous(run) - before < 80
+    assert memory.anonymous() - before < 20
+
+
+def test_the_picture_leaves_out_rows_of_one(bench: Any, tmp_path: Path) -> None:
+    run = made_up(100.0)
+    outcomes = [{"name": name, "figure": 1.0} for name in ("nnfast", "nnfast dropout")]
+    run["works"] = [{"name": "row", "kind": "fit", "outcomes": outcomes}]
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match="no training work of nnfast and others"):
+        bench("picture").draw(run, tmp_path / "run.png")
+
+
+AGREE = {
+    "jax": [f"16-64-64-4-{rule}" for rule in ("sgd", "momentum", "nesterov", "adagrad")]
+    + [f"16-64-64-4{rule}" for rule in ("-rmsprop", "", "-adamw", "-rprop")],
+    "torch": [f"784-128-128-10-{layer}" for layer in ("batch-norm", "layer-norm", "residual")],
+    "sklearn": ["csr"],
+    "nnfast": ["784-128-10-uint8"],
+}
+
+
+@LINUX
+@pytest.mark.parametrize("peer", AGREE)
+@pytest.mark.usefixtures("few_images")
+def test_all_do_the_same(bench: Any, peer: str, tmp_path: Path) -> None:
+    """With all rows in one batch their order is nothing, and the loss after some steps is one number."""
+    if importlib.util.find_spec(peer) is None:
+        pytest.skip(f"could not import {peer!r}")
+    run, data = bench("run"), bench("data")
+    works = [
+        replace(work, rows=64, batch_size=64, epochs=10, fewer={})
+        for work in bench("work").WORKS
+        if work.name in AGREE[peer]
+    ]
+    assert len(works) == len(AGREE[peer])
+    data.write_data(tmp_path, works, None)
+
+    def losses(contestant: str) -> dict[str, Any]:
+        found = {}
+        worker = run.Worker(contestant, works[0])
+        for work in works:
+            described = asdict(replace(work.of(contestant), targets=()))
+            answer = worker.ask("prepare", work=described, folder=str(tmp_path))
+            found[work.name] = answer.get("error") or worker.ask("score")["loss"]
+        worker.close()
+        return found
+
+    if peer == "nnfast":  # X / 255 was rounded to float32
+        theirs, digits = losses("nnfast float64 uint8"), 1e-7
+    else:
+        theirs, digits = losses(f"{peer} float64"), 1e-9
+    assert losses("nnfast float64") == pytest.approx(theirs, rel=digits)
+
+
+@LINUX
+@pytest.mark.usefixtures("few_images")
+def test_a_row_is_measured(bench: Any, tmp_path: Path) -> None:
+    run, data, work = bench("run"), bench("data"), bench("work")
+    names = ("nnfast", "nnfast accuracy bar", "nnfast memmap", "numpy", "numpy uint8")
+    targets = (work.Target("numpy", 0.0), work.Target("MiB", 100.0))
+    row = work.Work("row", "fit", names, targets, (784, 8, 10), rows=100, memory=True)
+    data.write_data(tmp_path, [row], None)
+    measured = run.measure(row, tmp_path, 2)
+    bare, watched, mapped, numpy, refused = measured.outcomes
+    assert refused.error == "ValueError: no uint8 is written for numpy"
+    for outcome in (bare, watched, mapped, numpy):
+        assert (outcome.error, len(outcome.measures)) == ("", 2)
+    assert bare.score["loss"] == watched.score["loss"] == mapped.score["loss"]
+    assert bare.score["MiB"] > 0
+    assert [line[4] for line in run.verdict_table([measured])[1:]] == ["yes", "yes"]
+    assert "not run: ValueError" in run.as_text(run.outcome_table(measured))
