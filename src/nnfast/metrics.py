@@ -67,13 +67,15 @@ def _count_hits(outputs: Array, classes: Array) -> int:
     """Count the rows whose first largest output is the class."""
     if outputs.shape[1] > _FEW_CLASSES:
         return int(np.count_nonzero(outputs.argmax(axis=1) == classes))
-    # argmax along a short axis takes twice as long: it is asked where outputs are equal alone
-    own = np.take_along_axis(outputs, classes[:, None], axis=1)[:, 0]
-    columns = np.ascontiguousarray(outputs.T)
-    largest = (columns <= own).all(axis=0)
-    if np.count_nonzero(columns == own) > len(own):
-        return int(np.count_nonzero(outputs[largest].argmax(axis=1) == classes[largest]))
-    return int(np.count_nonzero(largest))
+    # argmax along a short axis takes three times as long: it is asked where outputs are equal alone
+    columns = outputs.T
+    largest = columns[0].copy()
+    for column in columns[1:]:
+        np.maximum(largest, column, out=largest)
+    hits = outputs.take(np.arange(0, outputs.size, len(columns)) + classes) == largest
+    if sum(np.count_nonzero(column == largest) for column in columns) > len(hits):
+        return int(np.count_nonzero(outputs[hits].argmax(axis=1) == classes[hits]))
+    return int(np.count_nonzero(hits))
 
 
 def squared_error(loss: Loss, outputs: Array, y: Array) -> Sums:

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 SECONDS_OF_A_CALL = 0.05
 """How long a backend works before Python looks at signals, progress and callbacks."""
 
-ROWS_OF_OUTPUTS, NUMBERS_OF_OUTPUTS = 4096, 1 << 18
+ROWS_OF_OUTPUTS, NUMBERS_OF_OUTPUTS = 4096, 1 << 20
 """Rows, or numbers if they are more rows, whose outputs are kept for the metrics at a time."""
+
+ROWS_OF_METRICS = 16_384
+"""Rows that metrics look at at a time, while they are in the cache."""
 
 
 class NonFiniteLossWarning(RuntimeWarning):
@@ -310,10 +313,12 @@ def drive(
         if not run.finite:
             return
         if job.outputs is not None and job.y is not None and job.loss is not None:
-            y = job.y[job.order]
-            for name, metric in watched.items():
-                sums = np.asarray(metric.sums(job.loss, job.outputs, y), np.float64)
-                total.metrics[name] = total.metrics.get(name, 0.0) + sums
+            for first in range(0, len(job.order), ROWS_OF_METRICS):
+                rows = slice(first, first + ROWS_OF_METRICS)
+                outputs, y = job.outputs[rows], job.y[job.order[rows]]
+                for name, metric in watched.items():
+                    sums = np.asarray(metric.sums(job.loss, outputs, y), np.float64)
+                    total.metrics[name] = total.metrics.get(name, 0.0) + sums
         if on_window is not None:
             on_window()
 
