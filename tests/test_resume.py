@@ -100,6 +100,20 @@ SETTINGS: dict[str, Callable[[], dict[str, Any]]] = {
         "metrics": ["r2", "mae", "rmse"],
         "callbacks": [nn.LearningRateScheduler(lambda epoch, lr: lr * 0.8), Memory()],
     },
+    "noise and running statistics": lambda: LABELLED
+    | {
+        "net": [nn.Dense(7), nn.BatchNorm(), nn.Activation("tanh"), nn.Dropout(0.3), nn.Dense(3)],
+        "optimizer": nn.Adam(0.02),
+        "callbacks": [nn.EarlyStopping(patience=4, restore_best_weights=True)],
+        "metrics": "accuracy",
+    },
+    "a loss of one's own": lambda: {
+        "X": X,
+        "y": Y,
+        "loss": lambda y_pred, y_true: (((y_pred - y_true) ** 2).mean(1), (y_pred - y_true) / 2),
+        "callbacks": [nn.EarlyStopping("mae")],
+        "metrics": ["mae", "r2"],
+    },
     "no shuffle": lambda: LABELLED | {"shuffle": False, "optimizer": nn.Rprop(), "batch_size": 80},
     "batches": lambda: {
         "X": BATCHES,
@@ -115,9 +129,11 @@ SETTINGS: dict[str, Callable[[], dict[str, Any]]] = {
 def run(
     settings: dict[str, Any], *more: nn.Callback, net: nn.Sequential | None = None, epochs: int = 6
 ) -> tuple[nn.Sequential, nn.History]:
-    net = net or network()
+    layers = settings.get("net")
+    net = net or (nn.Sequential(layers, seed=0) if layers else network())
     callbacks = [*settings.get("callbacks", ()), *more]
-    history = net.fit(**settings | {"epochs": epochs, "callbacks": callbacks, "verbose": 0})
+    arguments = {name: value for name, value in settings.items() if name != "net"}
+    history = net.fit(**arguments | {"epochs": epochs, "callbacks": callbacks, "verbose": 0})
     return net, history
 
 
@@ -125,6 +141,7 @@ def same(a: tuple[nn.Sequential, nn.History], b: tuple[nn.Sequential, nn.History
     slots = [each[0]._network.state for each in (a, b)]
     return (
         a[0].theta.tobytes() == b[0].theta.tobytes()
+        and a[0].buffers.tobytes() == b[0].buffers.tobytes()
         and a[1].history == b[1].history
         and a[1].epoch == b[1].epoch
         and np.array_equal(slots[0].slots, slots[1].slots)
@@ -380,7 +397,7 @@ def training(name, save_freq):
     net, history = run(settings, *more, nn.BackupAndRestore(backup, save_freq), epochs=8)
     state = net._network.state
     counts = [state.step, state.epoch, state.noise]
-    text = repr([net.theta.tobytes(), state.slots.tobytes(), counts, history.history, history.epoch])
+    text = repr([net.theta.tobytes(), net.buffers.tobytes(), state.slots.tobytes(), counts, history.history, history.epoch])
     with open(result, "w") as file:
         file.write(text + open(log).read() + repr(open(result + ".net", "rb").read()))
 
