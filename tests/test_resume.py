@@ -177,6 +177,8 @@ def test_a_training_goes_on_in_the_same_network_too(tmp_path: Path) -> None:
     for after in (5, 3):
         with pytest.raises(InterruptedError):
             run(settings, Dies(after), backup, net=net)
+        with pytest.raises(ValueError, match="batch_size: expected 8, got 9"):
+            run(settings | {"batch_size": 9}, backup, net=net)
     assert same(run(settings, backup, net=net), whole)
     second = run(settings, backup, net=net)  # and then the next fit is a new one
     assert second[1].epoch[0] == 0
@@ -216,6 +218,31 @@ def test_a_loss_that_is_not_finite_goes_back_to_the_start_of_the_epoch(tmp_path:
         assert np.array_equal(before, net.theta)
         thetas.append(run(settings | {"X": X}, net=net)[0].theta.copy())
     assert np.array_equal(*thetas)
+
+
+def test_running_statistics_go_back_too() -> None:
+    x = X.copy()
+    x[90] = np.nan
+    net = nn.Sequential([nn.Dense(4), nn.BatchNorm(), nn.Dense(3)], seed=0)
+    net.fit(X, Y, verbose=0)
+    before = net.buffers.copy()
+    with pytest.warns(nn.NonFiniteLossWarning):
+        net.fit(x, Y, batch_size=10, shuffle=False, verbose=0)
+    assert np.array_equal(net.buffers, before)
+
+
+def test_sparse_data(tmp_path: Path) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    x = sparse.csr_matrix(np.where(X > 0.5, X, 0))
+    settings = {"X": x, "y": LABELS, "optimizer": "adam", "batch_size": 8}
+    backup = nn.BackupAndRestore(tmp_path / "b", 5)
+    with pytest.raises(InterruptedError):
+        run(settings, Dies(4), backup)
+    other = x.copy()
+    other.data[-1] += 1
+    with pytest.raises(ValueError, match=r"data: expected X \(100, 5\)"):
+        run(settings | {"X": other}, backup)
+    assert same(run(settings, backup), run(settings))
 
 
 # ---- refusals ----
