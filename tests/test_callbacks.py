@@ -94,6 +94,21 @@ def test_functions_are_called() -> None:
         nn.LambdaCallback(on_epoch_end=3)
 
 
+def test_the_best_running_statistics_are_restored_too() -> None:
+    class Remembers(nn.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+            logs["n"] = [2.0, 1.0, 3.0][epoch]
+            kept.append((self.model.theta.copy(), self.model.buffers.copy()))
+
+    kept: list[Any] = []
+    stop = nn.EarlyStopping("n", patience=9, restore_best_weights=True)
+    net = nn.Sequential([nn.Dense(4), nn.BatchNorm(), nn.Dense(1)], seed=0)
+    net.fit(X, Y, epochs=3, callbacks=[Remembers(), stop], verbose=0)
+    assert np.array_equal(net.theta, kept[1][0])
+    assert np.array_equal(net.buffers, kept[1][1])
+    assert not np.array_equal(net.buffers, kept[2][1])
+
+
 class Says(nn.Callback):
     """Puts numbers into the logs, and notes the learning rate of each epoch."""
 

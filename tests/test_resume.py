@@ -100,6 +100,20 @@ SETTINGS: dict[str, Callable[[], dict[str, Any]]] = {
         "metrics": ["r2", "mae", "rmse"],
         "callbacks": [nn.LearningRateScheduler(lambda epoch, lr: lr * 0.8), Memory()],
     },
+    "noise and running statistics": lambda: LABELLED
+    | {
+        "net": [nn.Dense(7), nn.BatchNorm(), nn.Activation("tanh"), nn.Dropout(0.3), nn.Dense(3)],
+        "optimizer": nn.Adam(0.02),
+        "callbacks": [nn.EarlyStopping(patience=4, restore_best_weights=True)],
+        "metrics": "accuracy",
+    },
+    "a loss of one's own": lambda: {
+        "X": X,
+        "y": Y,
+        "loss": lambda y_pred, y_true: (((y_pred - y_true) ** 2).mean(1), (y_pred - y_true) / 2),
+        "callbacks": [nn.EarlyStopping("mae")],
+        "metrics": ["mae", "r2"],
+    },
     "no shuffle": lambda: LABELLED | {"shuffle": False, "optimizer": nn.Rprop(), "batch_size": 80},
     "batches": lambda: {
         "X": BATCHES,
@@ -115,9 +129,11 @@ SETTINGS: dict[str, Callable[[], dict[str, Any]]] = {
 def run(
     settings: dict[str, Any], *more: nn.Callback, net: nn.Sequential | None = None, epochs: int = 6
 ) -> tuple[nn.Sequential, nn.History]:
-    net = net or network()
+    layers = settings.get("net")
+    net = net or (nn.Sequential(layers, seed=0) if layers else network())
     callbacks = [*settings.get("callbacks", ()), *more]
-    history = net.fit(**settings | {"epochs": epochs, "callbacks": callbacks, "verbose": 0})
+    arguments = {name: value for name, value in settings.items() if name != "net"}
+    history = net.fit(**arguments | {"epochs": epochs, "callbacks": callbacks, "verbose": 0})
     return net, history
 
 
@@ -125,6 +141,7 @@ def same(a: tuple[nn.Sequential, nn.History], b: tuple[nn.Sequential, nn.History
     slots = [each[0]._network.state for each in (a, b)]
     return (
         a[0].theta.tobytes() == b[0].theta.tobytes()
+        and a[0].buffers.tobytes() == b[0].buffers.tobytes()
         and a[1].history == b[1].history
         and a[1].epoch == b[1].epoch
         and np.array_equal(slots[0].slots, slots[1].slots)
@@ -160,6 +177,8 @@ def test_a_training_goes_on_in_the_same_network_too(tmp_path: Path) -> None:
     for after in (5, 3):
         with pytest.raises(InterruptedError):
             run(settings, Dies(after), backup, net=net)
+        with pytest.raises(ValueError, match="batch_size: expected 8, got 9"):
+            run(settings | {"batch_size": 9}, backup, net=net)
     assert same(run(settings, backup, net=net), whole)
     second = run(settings, backup, net=net)  # and then the next fit is a new one
     assert second[1].epoch[0] == 0
@@ -199,6 +218,31 @@ def test_a_loss_that_is_not_finite_goes_back_to_the_start_of_the_epoch(tmp_path:
         assert np.array_equal(before, net.theta)
         thetas.append(run(settings | {"X": X}, net=net)[0].theta.copy())
     assert np.array_equal(*thetas)
+
+
+def test_running_statistics_go_back_too() -> None:
+    x = X.copy()
+    x[90] = np.nan
+    net = nn.Sequential([nn.Dense(4), nn.BatchNorm(), nn.Dense(3)], seed=0)
+    net.fit(X, Y, verbose=0)
+    before = net.buffers.copy()
+    with pytest.warns(nn.NonFiniteLossWarning):
+        net.fit(x, Y, batch_size=10, shuffle=False, verbose=0)
+    assert np.array_equal(net.buffers, before)
+
+
+def test_sparse_data(tmp_path: Path) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    x = sparse.csr_matrix(np.where(X > 0.5, X, 0))
+    settings = {"X": x, "y": LABELS, "optimizer": "adam", "batch_size": 8}
+    backup = nn.BackupAndRestore(tmp_path / "b", 5)
+    with pytest.raises(InterruptedError):
+        run(settings, Dies(4), backup)
+    other = x.copy()
+    other.data[-1] += 1
+    with pytest.raises(ValueError, match=r"data: expected X \(100, 5\)"):
+        run(settings | {"X": other}, backup)
+    assert same(run(settings, backup), run(settings))
 
 
 # ---- refusals ----
@@ -380,7 +424,7 @@ def training(name, save_freq):
     net, history = run(settings, *more, nn.BackupAndRestore(backup, save_freq), epochs=8)
     state = net._network.state
     counts = [state.step, state.epoch, state.noise]
-    text = repr([net.theta.tobytes(), state.slots.tobytes(), counts, history.history, history.epoch])
+    text = repr([net.theta.tobytes(), net.buffers.tobytes(), state.slots.tobytes(), counts, history.history, history.epoch])
     with open(result, "w") as file:
         file.write(text + open(log).read() + repr(open(result + ".net", "rb").read()))
 

@@ -66,16 +66,14 @@ class BackupAndRestore(Callback):
         self._folder = Folder(self.path)
         self._fingerprint: dict[str, str] = {}
 
-    def find(
-        self, network: Network, fingerprint: dict[str, str], started: tuple[str, str] | None
-    ) -> dict[str, Any] | None:
+    def find(self, network: Network, fingerprint: dict[str, str]) -> dict[str, Any] | None:
         """Return the newest checkpoint of the training with this fingerprint, None for no files.
 
-        `started` is that of the network's state: after a `fit` that was interrupted, the network
-        need not be set back to its start by hand.
+        After a `fit` that was interrupted the network need not be set back to its start by hand:
+        its state knows what that was.
         """
         self._folder.open()
-        found = self._folder.newest()
+        found, started = self._folder.newest(), network.state.started
         if found is None or started is None or started[0] != self.path:
             started = self.path, _digest_of(network)
         self._fingerprint = fingerprint | {"numbers at the start": started[1]}

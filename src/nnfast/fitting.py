@@ -90,8 +90,9 @@ def fit(
 
     kept = [each for each in listeners if type(each).get_state is not Callback.get_state]
     checkpoint = None
-    network.state.started, started = None, network.state.started
-    if backup is not None:
+    if backup is None:
+        network.state.started = None
+    else:
         facts = backups.fingerprint_of(
             network,
             rule,
@@ -103,7 +104,7 @@ def fit(
             callbacks=", ".join(type(callback).__name__ for callback in kept),
             initial_epoch=initial_epoch,
         )
-        checkpoint = backup.find(network, facts, started)
+        checkpoint = backup.find(network, facts)
     network.state.epoch = initial_epoch or network.state.epoch
     course = _Course(
         network=network,
