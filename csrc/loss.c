@@ -11,9 +11,10 @@
  *     hinge                 max(0, 1 - y z), y = -1 or 1         dz = -y where 1 - y z > 0
  *     perceptron            max(0, -y z), y = -1 or 1            dz = -y where y z <= 0    (Rosenblatt 1958)
  *
- * times the row's weight and `scale` = 1 / rows of the step. Sums over n run in 16 lanes (simd.h), in `real`; a row's
- * value is a double. A narrow last layer (narrow.c) comes in columns, a vector of rows at a time; else a row at a time,
- * and the padding of dz is set to zero. A label outside [0, n) makes the value NaN, never a wild read.
+ * with smoothed targets t = fma(share, t, offset) in place of y; of smoothed labels cross_entropy is a form of its own.
+ * All times the row's weight and `scale` = 1 / rows of the step. Sums over n run in 16 lanes (simd.h), in `real`; a
+ * row's value is a double. A narrow last layer (narrow.c) comes in columns, a vector of rows at a time; else a row at a
+ * time, and the padding of dz is set to zero. A label outside [0, n) makes the value NaN, never a wild read.
  */
 #include <stdlib.h>
 

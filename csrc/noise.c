@@ -1,9 +1,11 @@
 /* noise.c: what training adds at random.
  *
- *     dropout         y = x f, f = 0 with probability rate, else 1 / (1 - rate)     dx = dy f     (Srivastava et al.,
- * JMLR 15, 2014) gaussian_noise  y = x + stddev g, g normal                                    dx = dy
+ *     dropout         y = x f, dx = dy f    f = 0 where a word < rate 2^32, else 1 / (1 - rate)
+ *                                           (Srivastava et al., JMLR 15, 2014)
+ *     gaussian_noise  y = fma(stddev, g, x), dx = dy    g = sqrt(-2 log u) sin(2 pi t), u and t from a word each
+ *                                           (Box and Muller, 1958)
  *
- * Draws are words of Philox4x32-10 (Salmon et al., SC 2011), a function of the seed, the step, the stream of the layer,
+ * Words are those of Philox4x32-10 (Salmon et al., SC 2011), a function of the seed, the step, the stream of the layer,
  * the row of the minibatch and the column: the same on any ISA and in both dtypes. f lies where other layers keep a
  * slope.
  */

@@ -1,16 +1,17 @@
-/* norm.c: batch and layer normalisation, y = gamma h + beta with h = (x - mean) / deviation, deviation = sqrt(variance
- * + epsilon).
+/* norm.c: batch and layer normalisation: h = (x - mean) inverse, inverse = 1 / sqrt(variance + epsilon),
+ *     y = fma(gamma, h, beta)
  *
  *     batch_norm  mean and variance of a column over the rows of the minibatch; outside training the running ones
- *         dx = gamma / deviation (dy - mean of dy - h mean of dy h)       (Ioffe and Szegedy, arXiv 1502.03167)
+ *         dx = fnma(h, dgamma / n, dy - dbeta / n) (gamma inverse)         (Ioffe and Szegedy, arXiv 1502.03167)
+ *         running = fma(momentum, running, (1 - momentum) new), the variance times n / (n - 1) before
  *     layer_norm  mean and variance of a row over its columns
- *         dx = (g - mean of g - h mean of g h) / deviation, g = gamma dy  (Ba, Kiros and Hinton, arXiv 1607.06450)
+ *         dx = fnma(h, mean of g h, g - mean of g) inverse, g = gamma dy   (Ba, Kiros and Hinton, arXiv 1607.06450)
  *     both        dgamma = sum over the rows of dy h, dbeta = that of dy
  *
  * Sums over rows run by the rule of dW, in blocks of 256, so a column belongs to one thread; sums over a row in 16
- * lanes. h is kept for the way back; behind it, in the padding of a row, layer_norm keeps 1 / deviation. batch_norm
- * needs the sums dgamma and dbeta of the whole minibatch before any dx: its pass back belongs to the phase after them
- * (prepare.c).
+ * lanes. A variance is a second pass, of fma(x - mean, x - mean, sum). h is kept for the way back; behind it, in the
+ * padding of a row, layer_norm keeps its inverse. batch_norm needs the sums dgamma and dbeta of the whole minibatch
+ * before any dx: its pass back belongs to the phase after them (prepare.c).
  */
 #include "engine.h"
 

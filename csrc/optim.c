@@ -1,15 +1,17 @@
 /* optim.c: the update rules, elementwise over a range of the packed vectors.
  *
- *     sgd   g += decay w;  v = momentum v + g;  w -= rate (nesterov ? g + momentum v : v)        (PyTorch's rule)
- *     adam  g += decay w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= rate m / (sqrt v + eps)
- *           rate and eps arrive with their bias corrections (Kingma and Ba, arXiv 1412.6980, section 2)
- *     adagrad  g += decay w;  v += g^2;  w -= rate g / (sqrt v + eps)                                (Duchi et al.
- * 2011) rmsprop  g += decay w;  v = a v + (1 - a) g^2;  [m = a m + (1 - a) g;  v - m^2 for v;]  u = g / (sqrt v + eps);
- *              [u = momentum u_before + u;]  w -= rate u                                  (Tieleman and Hinton 2012)
+ *     clip     g = g min(1, most / (|g| + 1e-6)), or g within [-most, most]; behind penalties, before decay
+ *     sgd      g += decay w;  v = momentum v + g;  w -= rate (nesterov ? g + momentum v : v)
+ *     adam     g += decay w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g g;  w -= rate m / (sqrt v + eps)
+ *              rate and eps arrive with their bias corrections (Kingma and Ba, arXiv 1412.6980, section 2)
+ *     adagrad  g += decay w;  v += g g;  w -= rate g / (sqrt v + eps)                          (Duchi et al. 2011)
+ *     rmsprop  g += decay w;  v = a v + (1 - a) g g;  [m = a m + (1 - a) g;  v - m^2 for v;]
+ *              u = g / (sqrt v + eps);  [u = momentum u_before + u;]  w -= rate u    (Tieleman and Hinton 2012)
  *     rprop    s = g g_before;  d = clip(d (more where s > 0, less where s < 0));  g = 0 where s < 0;  w -= sign(g) d
- * in the forms of PyTorch (rprop: Riedmiller and Braun 1993). constants: sgd momentum, nesterov, decay; adam b1, b2,
- * decay; adagrad -, -, decay; rmsprop a, momentum, decay, centred; rprop less, more, smallest, largest. Ranges are
- * whole vectors, padding among them, which nothing reads.
+ *
+ * in the forms of PyTorch (rprop: Riedmiller and Braun 1993); each a x + y is one fma, other products go from the left.
+ * constants: sgd momentum, nesterov, decay; adam b1, b2, decay; adagrad -, -, decay; rmsprop a, momentum, decay,
+ * centred; rprop less, more, smallest, largest. Ranges are whole vectors, padding among them, which nothing reads.
  */
 #include "engine.h"
 
@@ -111,7 +113,7 @@ static void rprop(const double *constants, int64_t n, real *w, const real *g, re
     }
 }
 
-/* ---- clipping: by value g = clip(g, -limit, limit), by norm g = g min(1, limit / (|g| + 1e-6)) (PyTorch's) ---- */
+/* ---- clipping ---- */
 
 /* Squares of the gradient in theta's order, of this part's blocks: 16 lanes each. */
 void FN(block_norms)(const program *p, int part, int parts)

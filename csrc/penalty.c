@@ -1,10 +1,11 @@
 /* penalty.c: penalties and bounds of a dense layer's weights.
  *
- *     J gets  sum_n (l1 sum_k |w[k][n]| + l2 sum_k w[k][n]^2)        dW gets  l1 sign(w) + 2 l2 w
+ *     J gets  sum over n of fma(l2, sum_k w[k][n]^2, l1 sum_k |w[k][n]|)
+ *     dW, when it is complete, becomes  fma(l1, sign w, fma(2 l2, w, dW))
  *     max_norm  w[k][n] *= max / |w[.][n]| where the norm of a column, the weights into one unit, is larger
  *
- * Sums over k run by the rule of all product sums, in blocks of 256; those of the columns are added as doubles,
- * ascending.
+ * Sums over k run by the rule of all product sums, in blocks of 256; those of the columns of all layers are added as
+ * doubles, ascending; rows times that enters the loss before the rows of the step.
  */
 #include "engine.h"
 #include "vecmath.h"

@@ -25,11 +25,11 @@ def distance(a: Any, b: Any) -> float:
 
 
 @functools.cache
-def _reference(name: str, dtype: str, steps: int) -> tuple[Any, float]:
+def _reference(name: str, dtype: str, steps: int) -> tuple[Any, float, Any]:
     job = BY_NAME[name].job(dtype, steps)
     run = ReferenceBackend().run(job)
     finish(run)
-    return job.theta, run.loss
+    return job.theta, run.loss, job.buffers
 
 
 @each_dtype
@@ -39,8 +39,10 @@ def test_native_agrees_with_reference(machine: Any, case: Case, dtype: str) -> N
     job = case.job(dtype, 50)
     run = machine.run(job)
     finish(run)
-    theta, loss = _reference(case.name, "float64", 50)
+    theta, loss, buffers = _reference(case.name, "float64", 50)
     assert run.steps == 50
+    assert job.buffers is not None
+    np.testing.assert_allclose(job.buffers, buffers, rtol=0, atol=2 * AFTER_50_STEPS[dtype])
     assert run.rows == len(job.order)
     assert distance(job.theta, theta) < AFTER_50_STEPS[dtype]
     assert run.loss == pytest.approx(loss, rel=AFTER_50_STEPS[dtype])
@@ -191,7 +193,7 @@ def test_native_agrees_with_torch(machine: Any, case: Case) -> None:
 @each_case
 def test_reference_agrees_with_torch(case: Case) -> None:
     theta, loss = _torch(case.name, 100)
-    found, total = _reference(case.name, "float64", 100)
+    found, total, _ = _reference(case.name, "float64", 100)
     assert distance(found, theta) < AFTER_100_STEPS_OF_TORCH
     assert total == pytest.approx(loss, rel=AFTER_100_STEPS_OF_TORCH)
 
