@@ -14,8 +14,10 @@ import functools
 import importlib
 import importlib.util
 import logging
+import math
 import os
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -80,8 +82,9 @@ def _show_log() -> None:
 _show_log()
 
 
-def _say(est: Any, call: str, reason: str | None = None) -> None:
-    if not logger.isEnabledFor(logging.INFO):
+def _say(est: Any, call: str | None, reason: str | None = None) -> None:
+    """Log who computes; call None: a part of a call of which it was said."""
+    if call is None or not logger.isEnabledFor(logging.INFO):
         return
     name = f"{type(est).__name__}.{call}"
     if reason is None:
@@ -124,7 +127,13 @@ class Extras:
     @property
     def needed(self) -> bool:
         """Whether scikit-learn could not compute this."""
-        return dataclasses.replace(self, threads=None, dtype=None) != _NONE
+        return bool(
+            self.activations is not None
+            or self.dropout
+            or self.callbacks
+            or self.validation is not None
+            or self.loss is not None
+        )
 
 
 _NONE = Extras()
@@ -163,9 +172,9 @@ def _why_not(est: Any) -> str | None:
             return f"{name} of sklearn.neural_network has been changed"
     if backend.current().name == "reference" and not hasattr(type(est), "_extras"):
         return "nnfast runs on its reference backend, which is slow"
-    dtypes = {array.dtype for array in (*est.coefs_, *est.intercepts_)}
+    dtypes = {getattr(array, "dtype", None) for array in (*est.coefs_, *est.intercepts_)}
     if len(dtypes) > 1 or not dtypes <= {np.dtype("f4"), np.dtype("f8")}:
-        names = ", ".join(sorted(dtype.name for dtype in dtypes))
+        names = ", ".join(sorted(map(str, dtypes)))
         return f"coefs_ and intercepts_ have the dtypes {names}, not float32 or float64 alone"
     return None
 
@@ -177,7 +186,7 @@ def _net(est: Any, extras: Extras = _NONE) -> Net:
     sizes = (len(est.coefs_[0]), *(coef.shape[1] for coef in est.coefs_))
     names = extras.activations or (est.activation,) * (len(sizes) - 2)
     output = _OUTPUTS.get(est.out_activation_, est.out_activation_)
-    return Net(sizes, tuple(names), output, extras.dropout)
+    return Net(sizes, tuple(names), output)
 
 
 def _readable(X: Any, dtype: np.dtype[Any]) -> Array | Csr:
@@ -188,12 +197,12 @@ def _readable(X: Any, dtype: np.dtype[Any]) -> Array | Csr:
     return Csr(np.require(rows.data, dtype, "C"), rows.indices, rows.indptr, rows.shape)
 
 
-def _fall_back(est: Any, call: str, reason: str) -> None:
+def _fall_back(est: Any, call: str | None, reason: str) -> None:
     """Log that scikit-learn computes; ValueError where only nnfast can."""
     extras = _extras(est)
     if extras.needed:
         raise ValueError(
-            f"{type(est).__name__}.{call}: expected what nnfast can compute, because of parameters "
+            f"{type(est).__name__}: expected what nnfast can compute, because of parameters "
             f"that scikit-learn does not have, but {reason}; change this, or leave them out"
         )
     _say(est, call, reason)
@@ -282,7 +291,8 @@ class _Epochs:
         self, est: Any, X: Any, y: Any, weight: Any, batch_size: int, lists: list[Any], call: str
     ) -> None:
         extras = _extras(est)
-        net, dtype = _net(est, extras), est.coefs_[0].dtype
+        net = dataclasses.replace(_net(est, extras), dropout=extras.dropout)
+        dtype = est.coefs_[0].dtype
         theta = np.empty(net.n_theta, dtype)
         net.gather(theta, est.coefs_, est.intercepts_)
         est.coefs_, est.intercepts_ = net.coefs(theta), net.intercepts(theta)
@@ -592,7 +602,7 @@ def loss_of(est: Any, X: Any, y: Any, weight: Any) -> float:
     extras, dtype = _extras(est), est.coefs_[0].dtype
     if theirs.is_classifier(est):
         y = est._label_binarizer.transform(y).astype(bool)
-    net = _net(est, dataclasses.replace(extras, dropout=()))
+    net = _net(est, extras)
     goal = Goal(net, extras.loss or est.loss, y.reshape(len(y), -1), dtype)
     objective = mlp.Objective(Data(net, _readable(X, dtype), goal, weight, 0.0, None), dtype)
     net.gather(objective.theta, est.coefs_, est.intercepts_)
@@ -638,48 +648,58 @@ def _fit_lbfgs(self: Any, X: Any, y: Any, sample_weight: Any, *lists_and_units: 
 
 # --- outputs --------------------------------------------------------------------------------------
 
-_FEW_ROWS, _MANY_PARAMETERS = 16, 1 << 17
-"""Below so many rows, packing so many parameters takes longer than the product."""
+_FEW_ROWS, _MANY_WEIGHTS = 16, 1 << 17
+"""Below so many rows, packing so many weights takes longer than the product."""
+
+_FEW_NUMBERS = 1 << 14
+"""Up to so many numbers of X, what a call needs is kept for the next one."""
+
+_KEPT: weakref.WeakKeyDictionary[Any, mlp.Outputs] = weakref.WeakKeyDictionary()
 
 
-def _outputs(est: Any, X: Any, call: str) -> Array | None:
-    """Return the outputs for a checked X; None where scikit-learn must compute them."""
-    reason = _why_not(est)
+def _outputs(est: Any, X: Any, call: str | None) -> Array:
+    """Return the outputs for a checked X, (n, n_out)."""
     extras = _extras(est)
-    dtype = est.coefs_[0].dtype
-    if reason is None and extras.dtype is None:
-        dtype = np.result_type(X.dtype, dtype)
+    dtype, reason = None, _why_not(est)
+    if reason is None:
+        dtype = est.coefs_[0].dtype
+        if extras.dtype is None:
+            dtype = np.result_type(X.dtype, dtype)
         if dtype.char not in "fd":
             reason = f"X is {X.dtype}"
-    if reason is not None:
-        _fall_back(est, call, reason)
-        return None
-    net = _net(est, extras)
-    if X.shape[0] < _FEW_ROWS and net.n_theta > _MANY_PARAMETERS and not extras.needed:
-        _fall_back(est, call, "few rows for so many parameters, which scikit-learn does as fast")
-        return None
+    few = X.shape[0] < _FEW_ROWS and not extras.needed
+    if reason is None and few and sum(coef.size for coef in est.coefs_) > _MANY_WEIGHTS:
+        reason = "for few rows of a large network it is as fast"
+    if reason is not None or dtype is None:
+        _fall_back(est, call, str(reason))
+        original = ORIGINALS["BaseMultilayerPerceptron"]["_forward_pass_fast"]
+        return cast(Array, original(est, X, check_input=False))
     _say(est, call)
-    theta = np.empty(net.n_theta, dtype)
-    net.gather(theta, est.coefs_, est.intercepts_)
-    return mlp.outputs_of(net, theta, _readable(X, dtype), extras.threads)
+    net = _net(est, extras)
+    few = X.size <= _FEW_NUMBERS and type(X) is np.ndarray and type(est).__hash__ is not None
+    kept = _KEPT.pop(est, None) if few else None  # away, so that two threads never share it
+    threads = backend.resolve_threads(extras.threads)
+    if not few:
+        all_of_it = mlp.Outputs(net, dtype, _readable(X, dtype), threads)
+        return all_of_it(est.coefs_, est.intercepts_)
+    if kept is None or not kept.fits(net, dtype, len(X), threads):
+        kept = mlp.Outputs(net, dtype, np.empty(X.shape, dtype), threads)
+    np.copyto(cast(Array, kept.x), X)
+    outputs = kept(est.coefs_, est.intercepts_)
+    _KEPT[est] = kept
+    return outputs
 
 
 def _forward_pass_fast(self: Any, X: Any, check_input: bool = True) -> Array:
     """Return the outputs of all rows."""
     if check_input:
         X = theirs.validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-    outputs = _outputs(self, X, "predict")
-    if outputs is None:
-        return cast(
-            Array,
-            ORIGINALS["BaseMultilayerPerceptron"]["_forward_pass_fast"](self, X, check_input=False),
-        )
-    return outputs
+    return _outputs(self, X, "predict" if check_input else None)
 
 
-def _quick_outputs(est: Any, X: Any, call: str) -> Array | None:
-    """Return the outputs where a look at X replaces scikit-learn's checks, else None."""
-    known, cls = vars(est), cast(Any, type(est))
+def _is_plain(est: Any, X: Any) -> bool:
+    """Whether a look at X replaces scikit-learn's checks."""
+    known = vars(est)
     if (
         type(X) is not np.ndarray
         or X.ndim != 2
@@ -688,13 +708,22 @@ def _quick_outputs(est: Any, X: Any, call: str) -> Array | None:
         or "coefs_" not in known
         or X.shape[1] != known.get("n_features_in_")
         or "feature_names_in_" in known
-        or not _usual_methods(cls)
     ):
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        if not np.isfinite(X.sum()):
-            return None
+        return False
+    numbers = X.ravel(order="K")
+    return math.isfinite(np.dot(numbers, numbers))  # too large ones are looked at again
+
+
+def _checked_outputs(est: Any, X: Any, call: str) -> Array:
+    if not _is_plain(est, X):
+        theirs.check_is_fitted(est)
+        X = theirs.validate_data(est, X, accept_sparse=["csr", "csc"], reset=False)
     return _outputs(est, X, call)
+
+
+def _has_usual_methods(est: Any) -> bool:
+    cls: Any = type(est)
+    return _usual_methods(cls)
 
 
 @functools.lru_cache(maxsize=256)
@@ -706,9 +735,9 @@ def _usual_methods(cls: Any) -> bool:
 
 def _predict_classes(self: Any, X: Any) -> Array:
     """Return the classes of the rows."""
-    outputs = _quick_outputs(self, X, "predict")
-    if outputs is None:
+    if not _has_usual_methods(self):
         return cast(Array, ORIGINALS["MLPClassifier"]["predict"](self, X))
+    outputs = _checked_outputs(self, X, "predict")
     binarizer = self._label_binarizer
     classes = binarizer.classes_
     if not binarizer.sparse_input_ and binarizer.y_type_ == "multiclass":
@@ -721,19 +750,17 @@ def _predict_classes(self: Any, X: Any) -> Array:
 
 def _predict_proba(self: Any, X: Any) -> Array:
     """Return the probabilities of the classes."""
-    outputs = _quick_outputs(self, X, "predict_proba")
-    if outputs is None:
+    if not _has_usual_methods(self):
         return cast(Array, ORIGINALS["MLPClassifier"]["predict_proba"](self, X))
-    if self.n_outputs_ > 1:
-        return outputs
-    return np.hstack([1 - outputs, outputs])
+    outputs = _checked_outputs(self, X, "predict_proba")
+    return outputs if self.n_outputs_ > 1 else np.hstack([1 - outputs, outputs])
 
 
 def _predict_numbers(self: Any, X: Any) -> Array:
     """Return the values of the rows."""
-    outputs = _quick_outputs(self, X, "predict")
-    if outputs is None:
+    if not _has_usual_methods(self):
         return cast(Array, ORIGINALS["MLPRegressor"]["predict"](self, X))
+    outputs = _checked_outputs(self, X, "predict")
     return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
 

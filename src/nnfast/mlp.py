@@ -57,13 +57,14 @@ class Net:
 
     def coefs(self, theta: Array) -> list[Array]:
         """Return the weights, (n_in, n_out) each, as views into theta."""
-        return [view for view, _ in self._views(theta)]
+        return [w for w, _ in self.views(theta)]
 
     def intercepts(self, theta: Array) -> list[Array]:
         """Return the biases, (n_out,) each, as views into theta."""
-        return [view for _, view in self._views(theta)]
+        return [b for _, b in self.views(theta)]
 
-    def _views(self, theta: Array) -> Iterator[tuple[Array, Array]]:
+    def views(self, theta: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield weight and bias of each layer as views into theta."""
         at = 0
         for n_in, n_out in itertools.pairwise(self.sizes):
             end = at + n_in * n_out
@@ -72,9 +73,16 @@ class Net:
 
     def gather(self, theta: Array, coefs: Sequence[Array], intercepts: Sequence[Array]) -> None:
         """Copy weights and biases into theta."""
-        for (w, b), coef, intercept in zip(self._views(theta), coefs, intercepts, strict=True):
-            w[...] = coef
-            b[...] = intercept
+        copy_layers(list(self.views(theta)), coefs, intercepts)
+
+
+def copy_layers(
+    to: Sequence[tuple[Array, Array]], coefs: Sequence[Array], intercepts: Sequence[Array]
+) -> None:
+    """Copy weights and biases to the (weight, bias) of each layer."""
+    for (w, b), coef, intercept in zip(to, coefs, intercepts, strict=True):
+        w[...] = coef
+        b[...] = intercept
 
 
 @functools.lru_cache(maxsize=64)
@@ -91,22 +99,52 @@ def plan_of(net: Net, l2: float, linked: bool) -> Plan:
     return layers.build_plan(stack, net.sizes[0])
 
 
-def outputs_of(net: Net, theta: Array, x: Array | Csr, threads: int | None) -> Array:
-    """Return the outputs, shape (n, n_out), of theta's dtype."""
-    outputs = np.empty((len(x), net.sizes[-1]), theta.dtype)
-    job = Job(
-        plan=plan_of(net, 0.0, True),
-        theta=theta,
-        x=x,
-        order=np.arange(len(x)),
-        batch_size=len(x),
-        outputs=outputs,
-        threads=backend.resolve_threads(threads),
-    )
-    run = backend.current().run(job)
-    while run.advance(SECONDS):
-        pass
-    return np.exp(outputs, out=outputs) if net.output == "exponential" else outputs
+class Outputs:
+    """Computes the outputs for x, as often as it is called.
+
+    Attributes
+    ----------
+    x : ndarray or Csr, shape (n, n_in)
+        What it holds at a call counts.
+    """
+
+    def __init__(self, net: Net, dtype: np.dtype[Any], x: Array | Csr, threads: int) -> None:
+        self.x = x
+        self._net, self._threads, self._backend = net, threads, backend.current()
+        self._theta = np.empty(net.n_theta, dtype)
+        self._layers = list(net.views(self._theta))
+        self._outputs = np.empty((len(x), net.sizes[-1]), dtype)
+        self._run = self._backend.run(
+            Job(
+                plan=plan_of(net, 0.0, True),
+                theta=self._theta,
+                x=x,
+                order=np.arange(len(x)),
+                batch_size=len(x),
+                outputs=self._outputs,
+                threads=threads,
+            )
+        )
+
+    def fits(self, net: Net, dtype: np.dtype[Any], n: int, threads: int) -> bool:
+        """Return whether it is for this net, and so many rows and threads."""
+        return (
+            len(self.x) == n
+            and self._theta.dtype == dtype
+            and self._threads == threads
+            and self._backend is backend.current()
+            and self._net == net
+        )
+
+    def __call__(self, coefs: Sequence[Array], intercepts: Sequence[Array]) -> Array:
+        """Return the outputs, shape (n, n_out)."""
+        copy_layers(self._layers, coefs, intercepts)
+        self._run.restart(0)
+        while self._run.advance(SECONDS):
+            pass
+        if self._net.output == "exponential":
+            return np.exp(self._outputs)
+        return self._outputs.copy()
 
 
 @dataclass(frozen=True)

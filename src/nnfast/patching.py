@@ -1,8 +1,8 @@
 """Let scikit-learn's own perceptrons run on nnfast, in this process.
 
-`patch_sklearn` replaces a few methods of scikit-learn's classes, not the classes: it does not matter
-what was imported or made before, isinstance and pickles stay what they are, and a model can be
-fitted with the patch and used without. No file of scikit-learn's is changed.
+`patch_sklearn` replaces a few methods of scikit-learn's classes, not the classes. So it does not
+matter what was imported or made before, isinstance and pickles stay what they are, and a model can
+be fitted with the patch and used without. No file of scikit-learn's is changed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def patch_sklearn() -> None:
     ImportError
         scikit-learn is not installed, or of a version whose private parts are unknown.
     """
+    if sklearn_is_patched():
+        return
     _put(drop_in.METHODS)
     _jobs().__reduce__ = _reduce_job
     drop_in.logger.info("MLPClassifier and MLPRegressor of scikit-learn run on nnfast")

@@ -25,6 +25,7 @@ _CLASSIFIER, _REGRESSOR = drop_in.METHODS["MLPClassifier"], drop_in.METHODS["MLP
 _UNTRAINED = activations_.WITHOUT_SLOPE | {"softmax"}
 _HIDDEN = tuple(name for name in activations_.NAMES if name not in _UNTRAINED)
 _STORING = (BackupAndRestore, ModelCheckpoint)
+_NONE = Extras()
 _CONSTRAINTS: dict[str, list[Any]] = {
     "activations": ["array-like", None],
     "dropout": [theirs.Interval(Real, 0, 1, closed="left"), "array-like"],
@@ -127,6 +128,10 @@ class _Perceptron(BASE):
 
     def _extras(self) -> Extras:
         """Return the parameters that scikit-learn does not have, checked."""
+        given = getattr(self, "_given", None)
+        absent = (self.activations, self.threads, self.dtype, given) == (None,) * 4
+        if absent and self.dropout == 0 and self.callbacks == () and self.loss in self._losses:
+            return _NONE
         own_loss = None if self.loss in self._losses else self.loss
         hidden = self.hidden_layer_sizes
         n_hidden = len(list(hidden)) if np.iterable(hidden) else 1
@@ -137,7 +142,6 @@ class _Perceptron(BASE):
                     f"callbacks: expected callbacks that write no models, got "
                     f"{type(callback).__name__}; pickle the estimator, or train a Sequential"
                 )
-        given = getattr(self, "_given", None)
         return Extras(
             activations=self._checked_activations(n_hidden),
             dropout=self._checked_dropout(n_hidden),
