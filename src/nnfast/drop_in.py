@@ -635,8 +635,9 @@ def _fit_lbfgs(self: Any, X: Any, y: Any, sample_weight: Any, *lists_and_units: 
         net.gather(objective.theta, self.coefs_, self.intercepts_)
         loss = objective()
         if not np.isfinite(loss) and not extras.needed:
-            theirs_own = type(self)._loss_grad_lbfgs
-            return cast("tuple[float, Array]", theirs_own(self, packed, *arguments))
+            _say(self, "fit", "J is not finite at a point of the search, for that point")
+            original_loss_grad = type(self)._loss_grad_lbfgs
+            return cast("tuple[float, Array]", original_loss_grad(self, packed, *arguments))
         return loss, np.hstack([gradient.ravel() for gradient in gradients])
 
     self._loss_grad_lbfgs = loss_grad
