@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import backend, layers, losses, regularizers, training
+from nnfast import backend, layers, losses, training
 from nnfast.backend import Run
 from nnfast.optimizers import Constants
 from nnfast.plan import Array, Csr, Job, Plan
@@ -86,17 +86,27 @@ def copy_layers(
 
 
 @functools.lru_cache(maxsize=64)
-def plan_of(net: Net, l2: float, linked: bool) -> Plan:
+def plan_of(net: Net, linked: bool) -> Plan:
     """Return the plan; `linked` is with the function of the output, but for "exponential"."""
-    penalty = regularizers.L2(l2) if l2 else None
     stack: list[layers.Layer] = []
     for place, (units, name) in enumerate(zip(net.sizes[1:-1], net.activations, strict=True)):
-        stack.append(layers.Dense(units, name, kernel_regularizer=penalty))
+        stack.append(layers.Dense(units, name))
         if net.dropout and net.dropout[place]:
             stack.append(layers.Dropout(net.dropout[place]))
     output = net.output if linked and net.output != "exponential" else "identity"
-    stack.append(layers.Dense(net.sizes[-1], output, kernel_regularizer=penalty))
+    stack.append(layers.Dense(net.sizes[-1], output))
     return layers.build_plan(stack, net.sizes[0])
+
+
+def penalised(plan: Plan, l2: float) -> Plan:
+    """Return the plan with a penalty of its weights: J gets ``l2 * sum(w * w)``."""
+    if l2 == 0:
+        return plan
+    rows = tuple(
+        replace(row, attributes={**row.attributes, "l2": l2}) if row.op == "dense" else row
+        for row in plan.rows
+    )
+    return replace(plan, rows=rows)
 
 
 class Outputs:
@@ -116,7 +126,7 @@ class Outputs:
         self._outputs = np.empty((len(x), net.sizes[-1]), dtype)
         self._run = self._backend.run(
             Job(
-                plan=plan_of(net, 0.0, True),
+                plan=plan_of(net, True),
                 theta=self._theta,
                 x=x,
                 order=np.arange(len(x)),
@@ -149,23 +159,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Rule:
-    """An update rule for a backend; how large its steps are is said by the rates of each."""
+    """An update rule for a backend. How large its steps are is said by the rates of each."""
 
     name: str
     constants: Constants
     n_slots: int
     clip_value: None = None
     clip_norm: None = None
-    lr: None = None
-
-    @property
-    def first_slots(self) -> tuple[float, ...]:
-        """Zeros."""
-        return (0.0,) * self.n_slots
-
-    def rates(self, first_step: int, n: int) -> NDArray[np.float64]:
-        """Raise: scikit-learn's learning rates depend on how training goes."""
-        raise NotImplementedError(f"{first_step}, {n}")
 
 
 class Goal:
@@ -279,7 +279,7 @@ class Data:
         goal = self.goal
         outputs = np.empty((len(order), self.net.sizes[-1]), theta.dtype)
         return Job(
-            plan=plan_of(self.net, l2, goal.linked),
+            plan=penalised(plan_of(self.net, goal.linked), l2),
             theta=theta,
             x=self.x,
             order=order,
@@ -368,12 +368,8 @@ class Trainer:
             Step size, epsilon and 0.
         """
         self._order[:], self._rates[:] = order, rates
-        if self.data.weight is not None and self._weight is not None:
-            self._weigh(self.data.weight, self._weight)
-        elif not self._parts:
-            self._parts = list(self._cut(self.sums(order)))
         self._made, total = 0, 0.0
-        for part in self._parts:
+        for part in self._parts_of_epoch():
             run, job = part.run, part.job
             run.restart(self.steps + part.first)
             more = True
@@ -389,14 +385,19 @@ class Trainer:
         self.steps += self._made
         return total
 
-    def _weigh(self, weight: Array, scaled: Array) -> None:
-        """Scale the weights so that a mean over rows is one over weights."""
+    def _parts_of_epoch(self) -> Iterable[_Part]:
+        weight, scaled = self.data.weight, self._weight
+        if weight is None or scaled is None:
+            self._parts = self._parts or list(self._cut(self.sums(self._order)))
+            return self._parts
         sums = self.sums(self._order)
         rows = np.diff(np.arange(0, len(weight), self.batch_size), append=len(weight))
         factors = np.repeat(self.data.goal.factor * rows / sums, rows)
-        scaled[self._order] = weight[self._order] * factors
-        if self.data.alpha or not self._parts:
-            self._parts = list(self._cut(sums))
+        scaled[self._order] = weight[self._order] * factors  # a mean of rows is one of weights
+        if self.data.alpha:
+            return self._cut(sums)  # one after the other: each has its own memory
+        self._parts = self._parts or list(self._cut(sums))
+        return self._parts
 
     def _cut(self, sums: Array) -> Iterator[_Part]:
         """Cut the epoch where the penalty changes."""
