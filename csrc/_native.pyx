@@ -68,7 +68,7 @@ cdef extern from "nnfast.h" nogil:
         int64_t threads
         double serial_below
         void *program
-        int64_t step, rows_done
+        int64_t step, phase, block, rows_done
         double loss_sum
         nn_wanted wanted
     ctypedef struct nn_tile:
@@ -191,6 +191,7 @@ cdef class Run:
     cdef Arrays arrays
     cdef list held
     cdef object python
+    cdef double loss_before
     cdef readonly bint finite
 
     def __cinit__(self, str isa, bint is_double, rows, int64_t n_in, int64_t n_out, theta, x, y, labels, sample_weight,
@@ -246,10 +247,20 @@ cdef class Run:
         c.gradient = self.arrays.take(gradient, True)
         c.outputs = self.arrays.take(outputs, True)
         c.loss_sum, c.threads, c.serial_below = loss_before, threads, serial_below
+        self.loss_before = loss_before
 
     def prepare(self):
         if self.table.prepare(&self.call):
             raise MemoryError("out of memory for the workspace of a run")
+
+    def restart(self, int64_t first_step):
+        """Stand at the beginning again, with what the arrays hold now; the step's number is a key of the noise."""
+        cdef nn_call *c = &self.call
+        c.step = c.phase = c.block = c.rows_done = 0
+        c.loss_sum, c.first_step, self.finite = self.loss_before, first_step, True
+        if c.csr.indptr != NULL:  # its lists were measured by the order
+            self.table.release(c)
+            self.prepare()
 
     def __dealloc__(self):
         if self.call.program != NULL:

@@ -37,6 +37,7 @@ from nnfast.training import NonFiniteLossWarning
 
 if TYPE_CHECKING:
     from nnfast.diagnosis import diagnose
+    from nnfast.patching import patch_sklearn, unpatch_sklearn
     from nnfast.search import minimize
 else:
 
@@ -46,6 +47,10 @@ else:
             from nnfast.diagnosis import diagnose as found
         elif name == "minimize":
             from nnfast.search import minimize as found
+        elif name == "patch_sklearn":
+            from nnfast.patching import patch_sklearn as found
+        elif name == "unpatch_sklearn":
+            from nnfast.patching import unpatch_sklearn as found
         else:
             raise AttributeError(f"module 'nnfast' has no attribute {name!r}")
         return found
@@ -100,7 +105,9 @@ __all__ = [
     "load",
     "minimize",
     "ops",
+    "patch_sklearn",
     "schedules",
     "set_num_threads",
+    "unpatch_sklearn",
     "use_backend",
 ]

@@ -54,6 +54,12 @@ class Run(Protocol):
     def advance(self, seconds: float) -> bool:
         """Work for about so many seconds; True while there is more to do."""
 
+    def restart(self, first_step: int) -> None:
+        """Stand at the beginning again, with what the job's arrays hold now.
+
+        Cheaper than a new job; `first_step` is as in `Job`.
+        """
+
 
 class Trace(Run, Protocol):
     """A finished step that has kept what passed through the rows, by their offset.

@@ -1,4 +1,4 @@
-"""The command ``nnfast``: models of tables, a demonstration, and what is installed.
+"""The command ``nnfast``: models of tables, scripts with scikit-learn, a demonstration.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted. Errors take one line on stderr.
 """
@@ -42,8 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         The words after ``nnfast``; None: those of the process.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    script = _script(words)
+    if script is not None and (script[0] == "-m" or Path(script[0]).is_file()):
+        _run_script(script)  # its errors are its own
+        return 0
     try:
-        options = _parser().parse_args(arguments)
+        if script is not None:
+            formats.existing(Path(script[0]))
+        options = _parser().parse_args(words)
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?"
         with _warnings_in_a_line():
@@ -74,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nnfast {nn.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    for add in (_add_train, _add_predict, _add_evaluate, _add_info, _add_demo):
+    for add in _COMMANDS.values():
         add(commands)
     return parser
 
@@ -123,6 +130,19 @@ def _add_evaluate(commands: Any) -> None:
     parser.set_defaults(run=_evaluate)
 
 
+def _add_run(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        usage="nnfast run [-m] SCRIPT [ARGUMENT ...]",
+        help="run a Python script, scikit-learn's perceptrons on nnfast",
+        description="Run a Python script or, with -m, a module, unchanged: MLPClassifier and "
+        "MLPRegressor of scikit-learn compute on nnfast. NNFAST_VERBOSE=INFO says of each call "
+        "whether they do. `nnfast SCRIPT.py` is `nnfast run SCRIPT.py`.",
+    )
+    parser.add_argument("words", nargs="+", metavar="SCRIPT", help="with its arguments behind it")
+    parser.set_defaults(run=lambda options: parser.error("expected a script to run"))
+
+
 def _add_info(commands: Any) -> None:
     parser = commands.add_parser("info", help="show the installation, or a model")
     parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="a safetensors file")
@@ -141,6 +161,47 @@ def _add_demo(commands: Any) -> None:
     add("--epochs", type=_positive, metavar="N", help="default: 50, with --data 3")
     add("--threads", type=_positive, default=1, metavar="N", help="default: 1")
     parser.set_defaults(run=lambda options: demo.run(options.data, options.epochs, options.threads))
+
+
+_COMMANDS = {
+    "train": _add_train,
+    "predict": _add_predict,
+    "evaluate": _add_evaluate,
+    "run": _add_run,
+    "info": _add_info,
+    "demo": _add_demo,
+}
+
+
+def _script(words: list[str]) -> list[str] | None:
+    """Return the words of a script to run, "-m" of a module in front; None for other commands."""
+    if words[:1] == ["run"]:
+        rest = words[1:]
+        wanted = rest[1:] if rest[:1] == ["-m"] else rest
+        return rest if wanted and not wanted[0].startswith("-") else None
+    if not words or words[0] in _COMMANDS or words[0].startswith("-"):
+        return None
+    return words if words[0].endswith(".py") or Path(words[0]).is_file() else None
+
+
+def _run_script(words: list[str]) -> None:
+    """Run a script or a module as Python does, with scikit-learn patched."""
+    import runpy
+
+    try:
+        from nnfast.patching import patch_sklearn
+
+        patch_sklearn()
+    except ImportError as error:
+        _note(f"{error}. The script runs without nnfast")
+    by_name = words[0] == "-m"
+    sys.argv = words[1:] if by_name else words
+    if not sys.flags.safe_path:
+        sys.path[0] = os.getcwd() if by_name else str(Path(words[0]).resolve().parent)
+    if by_name:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
 
 
 def _positive(text: str) -> int:

@@ -81,16 +81,21 @@ class ReferenceRun:
     """A job under way; see `nnfast.backend.Run` and `Trace`."""
 
     def __init__(self, job: Job) -> None:
-        self.steps = 0
-        self.rows = 0
-        self.loss = job.loss_before
-        self.finite = True
         self.a: dict[int, Array] = {}
         self.d: dict[int, Array] = {}
         self._job = job
-        self._row = 0
+        self.restart(job.first_step)
         self._trains = job.optimizer is not None or job.gradient is not None
         self._rows_of_a_step = job.batch_size if self._trains else ROWS_OF_A_PASS
+
+    def restart(self, first_step: int) -> None:
+        """Stand at the beginning again, with what the job's arrays hold now."""
+        self.steps = 0
+        self.rows = 0
+        self.loss = self._job.loss_before
+        self.finite = True
+        self._row = 0
+        self._first_step = first_step
 
     def advance(self, seconds: float) -> bool:
         """Work for about `seconds`; True while there is more to do."""
@@ -109,7 +114,7 @@ class ReferenceRun:
         x = job.x[rows]
         x = x.toarray() if isinstance(x, Csr) else x
         buffers = np.empty(0, theta.dtype) if job.buffers is None else job.buffers
-        number = job.first_step + self.steps
+        number = self._first_step + self.steps
         step = Step(job.plan, theta, buffers, job.training, job.seed, number)
         self.a = forward(step, x.astype(theta.dtype))
         output = self.a[job.plan.rows[-1].output]
