@@ -30,17 +30,24 @@ static double now(void)
 /* ---- rows of the user's arrays ---- */
 
 /* Elements lie where the user put them: perhaps unaligned, in the other byte order, of another type. */
-static void convert(real *to, const nn_source *s, int64_t row, int64_t column, int64_t n)
+static void convert(real *restrict to, const nn_source *s, int64_t row, int64_t column, int64_t n)
 {
     const char *from = s->data + row * s->row_stride + column * s->stride;
 #define ELEMENTS(type)                                                                                                 \
-    for (int64_t j = 0; j < n; j++, from += s->stride) {                                                               \
-        type v;                                                                                                        \
-        char bytes[sizeof v];                                                                                          \
-        for (size_t b = 0; b < sizeof v; b++) bytes[b] = from[s->swapped ? sizeof v - 1 - b : b];                      \
-        memcpy(&v, bytes, sizeof v);                                                                                   \
-        to[j] = (real)v;                                                                                               \
-    }                                                                                                                  \
+    if (s->stride == sizeof(type) && !s->swapped)                                                                      \
+        for (int64_t j = 0; j < n; j++) {                                                                              \
+            type v;                                                                                                    \
+            memcpy(&v, from + j * (int64_t)sizeof v, sizeof v);                                                        \
+            to[j] = (real)v;                                                                                           \
+        }                                                                                                              \
+    else                                                                                                               \
+        for (int64_t j = 0; j < n; j++, from += s->stride) {                                                           \
+            type v;                                                                                                    \
+            char bytes[sizeof v];                                                                                      \
+            for (size_t b = 0; b < sizeof v; b++) bytes[b] = from[s->swapped ? sizeof v - 1 - b : b];                  \
+            memcpy(&v, bytes, sizeof v);                                                                               \
+            to[j] = (real)v;                                                                                           \
+        }                                                                                                              \
     break;
     switch (s->type) {
     case NN_F32: ELEMENTS(float)

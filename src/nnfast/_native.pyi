@@ -22,12 +22,44 @@ class Run:
     def __init__(self, isa: str, is_double: bool, *job: Any) -> None: ...
     def prepare(self) -> None: ...
     def advance(self, seconds: float) -> bool: ...
-    def dense_backward(self, y: Array, dx: Array | None, db: Array) -> None: ...
 
 class Predictor:
     def __init__(self, run: Run, x: Array, template: Array) -> None: ...
     def __call__(self, x: Array, out: Array | None = None) -> Array: ...
 
+class Plain:
+    def __init__(self, isa: str) -> None: ...
+    def dense_forward(
+        self, x: object, w: object, b: object, activation: int, out: object
+    ) -> Array | None: ...
+    def dense_backward(
+        self, x: object, w: object, y: object, dy: object, activation: int, need_dx: bool
+    ) -> tuple[Array | None, Array, Array] | None: ...
+    def sgd_update(self, theta: object, gradient: object, lr: object) -> bool: ...
+
+def dense_forward(
+    isa: str,
+    is_double: bool,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    activation: int,
+    out: Array,
+    threads: int,
+) -> None: ...
+def dense_backward(
+    isa: str,
+    is_double: bool,
+    x: Array,
+    w: Array,
+    y: Array,
+    dy: Array,
+    activation: int,
+    dx: Array | None,
+    dw: Array,
+    db: Array,
+    threads: int,
+) -> None: ...
 def activation(
     isa: str, is_double: bool, name: int, rows: int, n: int, y: Array, z: Array, threads: int
 ) -> None: ...
