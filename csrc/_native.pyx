@@ -463,14 +463,22 @@ cdef bint alike(const Py_buffer *a, const Py_buffer *b) noexcept:
 
 cdef class Plain:
     """The functions of nnfast.ops for the arrays that a hand-written network has, at the lowest latency: contiguous, of
-    one type, of the right shapes, and too few for a second thread. For others they do nothing and say so."""
+    one type, of the right shapes. For others they do nothing and say so. default_threads() is asked where None is
+    given and there is work for a second one."""
 
     cdef const nn_table *tables[2]
+    cdef object default_threads
 
-    def __cinit__(self, str isa):
+    def __cinit__(self, str isa, default_threads):
         self.tables[0], self.tables[1] = table_of(isa, False), table_of(isa, True)
+        self.default_threads = default_threads
 
-    def dense_forward(self, x, w, b, int64_t activation, out):
+    cdef int64_t threads(self, number, double flop) except -1:
+        if flop < 2 * SERIAL_BELOW:
+            return 1
+        return self.default_threads() if number is None else number
+
+    def dense_forward(self, x, w, b, int64_t activation, out, threads):
         """y, which is `out` unless that is None; or None."""
         cdef Arrays arrays = Arrays()
         cdef const Py_buffer *from_ = arrays.plain(x, 2)
@@ -479,8 +487,6 @@ cdef class Plain:
         if weight == NULL or from_.itemsize != weight.itemsize or from_.shape[1] != weight.shape[0]:
             return None
         cdef int64_t n = from_.shape[0], n_in = weight.shape[0], n_out = weight.shape[1]
-        if 2.0 * n * n_in * n_out >= 2 * SERIAL_BELOW:
-            return None
         if b is not None:
             bias = arrays.plain(b, 1)
             if bias == NULL or bias.itemsize != from_.itemsize or bias.shape[0] != n_out:
@@ -490,10 +496,10 @@ cdef class Plain:
         if to == NULL or to.itemsize != from_.itemsize or to.shape[0] != n or to.shape[1] != n_out:
             return None
         forward(self.tables[from_.itemsize == 8], n, n_in, n_out, to.buf, rows_of(from_),
-                weight.buf, bias.buf if bias != NULL else NULL, activation, 1)
+                weight.buf, bias.buf if bias != NULL else NULL, activation, self.threads(threads, 2.0 * n * n_in * n_out))
         return y
 
-    def dense_backward(self, x, w, y, dy, int64_t activation, bint need_dx):
+    def dense_backward(self, x, w, y, dy, int64_t activation, bint need_dx, threads):
         """(dx, dw, db), or None."""
         cdef Arrays arrays = Arrays()
         cdef const Py_buffer *from_ = arrays.plain(x, 2)
@@ -505,13 +511,12 @@ cdef class Plain:
         cdef int64_t n = from_.shape[0], n_in = weight.shape[0], n_out = weight.shape[1]
         if from_.shape[1] != n_in or to.shape[0] != n or to.shape[1] != n_out:
             return None
-        if 6.0 * n * n_in * n_out >= 2 * SERIAL_BELOW:
-            return None
         kind = x.dtype
         dx = empty((n, n_in), kind) if need_dx else None
         dw, db = empty((n_in, n_out), kind), zeros(n_out, kind)
         backward(self.tables[from_.itemsize == 8], n, n_in, n_out, arrays.take(dx, True), arrays.take(dw, True),
-                 arrays.take(db, True), rows_of(from_), weight.buf, rows_of(to), rows_of(slope), activation, 1)
+                 arrays.take(db, True), rows_of(from_), weight.buf, rows_of(to), rows_of(slope), activation,
+                 self.threads(threads, 6.0 * n * n_in * n_out))
         return dx, dw, db
 
     def sgd_update(self, theta, gradient, lr):

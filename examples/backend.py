@@ -16,17 +16,17 @@ from nnfast.datasets import load_digits
 
 
 class NumPy:
-    """The hot functions of a dense layer of tanh units."""
+    """The hot functions of a dense layer of sigmoid units."""
 
     @staticmethod
     def forward(x: Any, w: Any, b: Any) -> Any:
-        """Return y = tanh(x w + b)."""
-        return np.tanh(x @ w + b)
+        """Return y = sigmoid(x w + b)."""
+        return 1 / (1 + np.exp(-(x @ w + b)))
 
     @staticmethod
     def backward(x: Any, w: Any, y: Any, dy: Any) -> Any:
         """Return the gradients of x, w and b, from that of y."""
-        dz = dy * (1 - y * y)
+        dz = dy * y * (1 - y)
         return dz @ w.T, x.T @ dz, dz.sum(axis=0)
 
     @staticmethod
@@ -40,19 +40,19 @@ class Nnfast:
 
     @staticmethod
     def forward(x: Any, w: Any, b: Any) -> Any:
-        """Return y = tanh(x w + b)."""
-        return nnfast.ops.dense_forward(x, w, b, "tanh")
+        """Return y = sigmoid(x w + b)."""
+        return nnfast.ops.dense_forward(x, w, b, "sigmoid")
 
     @staticmethod
     def backward(x: Any, w: Any, y: Any, dy: Any) -> Any:
         """Return the gradients of x, w and b, from that of y."""
-        return nnfast.ops.dense_backward(x, w, y, dy, "tanh")
+        return nnfast.ops.dense_backward(x, w, y, dy, "sigmoid")
 
     update = staticmethod(nnfast.ops.sgd_update)
 
 
 class Network:
-    """Layers of tanh units, trained by minibatches on the squared error of targets -1 and 1."""
+    """Layers of sigmoid units, trained by minibatches on the squared error of targets 0 and 1."""
 
     def __init__(self, sizes: list[int], functions: Any, seed: int = 0) -> None:
         self.functions = functions
@@ -79,7 +79,7 @@ class Network:
             self.functions.update(self.w[i], dw, lr)
             self.functions.update(self.b[i], db, lr)
 
-    def fit(self, x: Any, y: Any, epochs: int, lr: float, batch_size: int = 32) -> None:
+    def fit(self, x: Any, y: Any, epochs: int, lr: float, batch_size: int = 64) -> None:
         """Train on all rows, in a new order each epoch."""
         for _ in range(epochs):
             order = self.rng.permutation(len(x))
@@ -92,19 +92,22 @@ class Network:
         return float(np.mean(self.outputs(x)[-1].argmax(axis=1) == labels))
 
 
-def main(epochs: int = 20) -> dict[str, tuple[float, float]]:
-    """Train both and return seconds and accuracy of each."""
+def main(epochs: int = 30, rounds: int = 5) -> dict[str, tuple[float, float]]:
+    """Train both in turn; print and return the seconds of the best round, and the accuracy."""
     x, labels = load_digits()
-    y = np.where(labels[:, None] == np.arange(10), 1, -1).astype(np.float32)
+    y = np.eye(10, dtype=np.float32)[labels]
     found = {}
-    for functions in (NumPy, Nnfast):
-        net = Network([64, 64, 64, 10], functions)
-        start = time.perf_counter()
-        net.fit(x[:1500], y[:1500], epochs, lr=0.1)
-        seconds = time.perf_counter() - start
-        accuracy = net.accuracy(x[1500:], labels[1500:])
-        found[functions.__name__] = seconds, accuracy
-        print(f"{functions.__name__:8}{seconds:7.3f} s  accuracy {accuracy:.4f}")
+    for _round in range(rounds):
+        for functions in (NumPy, Nnfast):
+            net = Network([64, 32, 10], functions)
+            start = time.perf_counter()
+            net.fit(x[:1500], y[:1500], epochs, lr=5.0)
+            seconds = time.perf_counter() - start
+            best, _ = found.get(functions.__name__, (seconds, 0.0))
+            accuracy = net.accuracy(x[1500:], labels[1500:])
+            found[functions.__name__] = min(best, seconds), accuracy
+    for name, (seconds, accuracy) in found.items():
+        print(f"{name:8}{seconds:7.3f} s  accuracy {accuracy:.4f}")
     print(f"{found['NumPy'][0] / found['Nnfast'][0]:.1f} times as fast")
     return found
 

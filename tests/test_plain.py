@@ -12,7 +12,15 @@ from nnfast import ops
 from nnfast.activations import NAMES, NEEDS_Z
 from nnfast.backend import NativeBackend
 
-SHAPES = [(1, 1, 1), (3, 5, 2), (32, 32, 32), (300, 17, 30), (2, 600, 9), (257, 9, 8)]
+SHAPES = [
+    (1, 1, 1),
+    (3, 5, 2),
+    (32, 32, 32),
+    (300, 17, 30),
+    (2, 600, 9),
+    (257, 9, 8),
+    (300, 64, 70),
+]
 
 
 def arrays(m: int, k: int, n: int, dtype: str) -> list[Any]:
@@ -34,17 +42,23 @@ def test_same_bits(isa: str, use: Any, name: str, shape: tuple[int, int, int], d
     machine = use(isa)
     x, w, b, _, dy = arrays(*shape, dtype)
     out = np.empty_like(dy)
+    long = np.empty_like(dy)
     for bias in (b, None):
-        y = machine.plain_forward(x, w, bias, name, None)
-        assert bits(y) == bits(ops.dense_forward(x, w, bias, name, threads=1))
-        assert machine.plain_forward(x, w, bias, name, out) is out
-        assert out.tobytes() == y.tobytes() == ops.dense_forward(x, w, bias, name).tobytes()
+        machine.dense_forward(x, w, bias, name, long, 1)
+        for threads in (None, 1, 2):
+            y = machine.plain_forward(x, w, bias, name, None, threads)
+            assert bits(y) == bits(long)
+        assert machine.plain_forward(x, w, bias, name, out, None) is out
+        assert out.tobytes() == long.tobytes() == ops.dense_forward(x, w, bias, name).tobytes()
     if name in NEEDS_Z or name in ("step", "softmax"):
         return
     for need_dx in (True, False):
-        long = ops.dense_backward(x, w, y, dy, name, need_dx=need_dx, threads=1)
-        assert bits(machine.plain_backward(x, w, y, dy, name, need_dx)) == bits(long)
-        assert bits(ops.dense_backward(x, w, y, dy, name, None, need_dx)) == bits(long)
+        dx, dw, db = np.empty_like(x) if need_dx else None, np.empty_like(w), np.empty_like(b)
+        machine.dense_backward(x, w, y, dy, name, dx, dw, db, 1)
+        for threads in (None, 1, 2):
+            short = machine.plain_backward(x, w, y, dy, name, need_dx, threads)
+            assert bits(short) == bits((dx, dw, db))
+        assert bits(ops.dense_backward(x, w, y, dy, name, None, need_dx)) == bits((dx, dw, db))
     theta = w.copy()
     ops.sgd_update(w, w / 3, 0.3, threads=1)
     assert machine.plain_update(theta, theta / 3, 0.3)
@@ -62,7 +76,7 @@ def test_it_is_taken(isa: str, use: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     x.flags.writeable = w.flags.writeable = b.flags.writeable = False
     ops.dense_forward(x, w, b, "relu", out=y)
     with pytest.raises(TypeError, match="not callable"):
-        ops.dense_forward(x, w, b, "relu", threads=1)
+        ops.dense_forward(x.T, w, b, "relu")
 
 
 def spoiled(array: Any) -> dict[str, Any]:
@@ -93,11 +107,11 @@ def test_others_are_refused(isa: str, use: Any) -> None:
 
     def forward(**changed: Any) -> Any:
         a = plain | changed
-        return machine.plain_forward(a["x"], a["w"], a["b"], "relu", a.get("out"))
+        return machine.plain_forward(a["x"], a["w"], a["b"], "relu", a.get("out"), None)
 
     def backward(**changed: Any) -> Any:
         a = plain | changed
-        return machine.plain_backward(a["x"], a["w"], a["y"], a["dy"], "relu", True)
+        return machine.plain_backward(a["x"], a["w"], a["y"], a["dy"], "relu", True, None)
 
     assert forward() is not None
     assert backward() is not None
@@ -119,11 +133,23 @@ def test_others_are_refused(isa: str, use: Any) -> None:
         assert not machine.plain_update(plain["y"], plain["y"].copy(), lr)
 
 
-def test_large_work_is_refused(isa: str, use: Any) -> None:
+def test_large_updates_are_refused(isa: str, use: Any) -> None:
     """Threads may be worth their while."""
-    machine = use(isa)
-    x, w, b, y, dy = arrays(128, 64, 64, "float64")
-    assert machine.plain_forward(x, w, b, "relu", None) is None
-    assert machine.plain_backward(x, w, y, dy, "relu", True) is None
     theta = np.zeros(1 << 17)
-    assert not machine.plain_update(theta, theta.copy(), 0.1)
+    assert not use(isa).plain_update(theta, theta.copy(), 0.1)
+
+
+def test_threads_are_asked_for_where_there_is_work(
+    isa: str, use: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(isa)
+    monkeypatch.setenv("NNFAST_NUM_THREADS", "no number")
+    small, large = arrays(8, 8, 8, "float32"), arrays(128, 128, 128, "float32")
+    ops.dense_forward(*small[:3])
+    with pytest.raises(ValueError, match="NNFAST_NUM_THREADS"):
+        ops.dense_forward(*large[:3])
+    with pytest.raises(ValueError, match="NNFAST_NUM_THREADS"):
+        ops.dense_backward(large[0], large[1], large[3], large[4], "relu")
+    ops.dense_forward(*large[:3], threads=2)
+    with pytest.raises(ValueError, match="threads"):
+        ops.dense_forward(*small[:3], threads=0)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, Final
 
 from nnfast.plan import Array
@@ -28,12 +29,19 @@ class Predictor:
     def __call__(self, x: Array, out: Array | None = None) -> Array: ...
 
 class Plain:
-    def __init__(self, isa: str) -> None: ...
+    def __init__(self, isa: str, default_threads: Callable[[], int]) -> None: ...
     def dense_forward(
-        self, x: object, w: object, b: object, activation: int, out: object
+        self, x: object, w: object, b: object, activation: int, out: object, threads: int | None
     ) -> Array | None: ...
     def dense_backward(
-        self, x: object, w: object, y: object, dy: object, activation: int, need_dx: bool
+        self,
+        x: object,
+        w: object,
+        y: object,
+        dy: object,
+        activation: int,
+        need_dx: bool,
+        threads: int | None,
     ) -> tuple[Array | None, Array, Array] | None: ...
     def sgd_update(self, theta: object, gradient: object, lr: object) -> bool: ...
 

@@ -140,7 +140,7 @@ class NativeBackend:
             )
         self.isas: list[str] = isas
         self.isa: str = isa or isas[0]
-        self._plain = self._native.Plain(self.isa)
+        self._plain = self._native.Plain(self.isa, get_num_threads)
 
     def run(self, job: Job) -> Run:
         """Return the job, ready to advance."""
@@ -184,23 +184,31 @@ class NativeBackend:
         self._native.permutation(order, seed, epoch)
 
     def plain_forward(
-        self, x: object, w: object, b: object, activation: str, out: object
+        self, x: object, w: object, b: object, activation: str, out: object, threads: int | None
     ) -> Array | None:
         """Return activation(x @ w + b), in `out` unless that is None; None for other arrays.
 
         The arrays of most networks, which nobody has checked: contiguous, all float32 or all
-        float64, of shapes that fit, and of so little work that one thread does it.
+        float64, of shapes that fit. Threads by `get_num_threads` unless they are named.
         """
-        return self._plain.dense_forward(x, w, b, _CODES[activation], out)
+        return self._plain.dense_forward(x, w, b, _CODES[activation], out, threads)
 
     def plain_backward(
-        self, x: object, w: object, y: object, dy: object, activation: str, need_dx: bool
+        self,
+        x: object,
+        w: object,
+        y: object,
+        dy: object,
+        activation: str,
+        need_dx: bool,
+        threads: int | None,
     ) -> tuple[Array | None, Array, Array] | None:
         """Return the gradients of x (or None), w and b; None where `plain_forward` does."""
-        return self._plain.dense_backward(x, w, y, dy, _CODES[activation], need_dx)
+        code = _CODES[activation]
+        return self._plain.dense_backward(x, w, y, dy, code, need_dx, threads)
 
     def plain_update(self, theta: object, gradient: object, lr: object) -> bool:
-        """Make the step in place and return True; False where `plain_forward` returns None."""
+        """Make the step in place and return True; False for other arrays, and for large ones."""
         return self._plain.sgd_update(theta, gradient, lr)
 
     def dense_forward(

@@ -55,8 +55,9 @@ def dense_forward(
         For shapes that do not fit, other types than real numbers, or an unknown activation.
     """
     name = activations.canonical(activation)
-    if threads is None and (native := _native()):
-        y = native.plain_forward(x, w, b, name, out)
+    threads = None if threads is None else backend.resolve_threads(threads)
+    if native := _native():
+        y = native.plain_forward(x, w, b, name, out, threads)
         if y is not None:
             return y
     x, w = _real("x", x, 2), _real("w", w, 2)
@@ -116,8 +117,9 @@ def dense_backward(
         As `dense_forward`; and for "step", whose derivative is zero wherever it exists.
     """
     name = _differentiable(activation)
-    if threads is None and name not in _BY_Z and (native := _native()):
-        gradients = native.plain_backward(x, w, y, dy, name, need_dx)
+    threads = None if threads is None else backend.resolve_threads(threads)
+    if name not in _BY_Z and (native := _native()):
+        gradients = native.plain_backward(x, w, y, dy, name, need_dx, threads)
         if gradients is not None:
             return gradients
     x, w, y, dy = _real("x", x, 2), _real("w", w, 2), _real("y", y, 2), _real("dy", dy, 2)
