@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, Final
 
 from nnfast.plan import Array
@@ -23,12 +24,51 @@ class Run:
     def prepare(self) -> None: ...
     def advance(self, seconds: float) -> bool: ...
     def restart(self, first_step: int) -> None: ...
-    def dense_backward(self, y: Array, dx: Array | None, db: Array) -> None: ...
 
 class Predictor:
     def __init__(self, run: Run, x: Array, template: Array) -> None: ...
     def __call__(self, x: Array, out: Array | None = None) -> Array: ...
 
+class Plain:
+    def __init__(self, isa: str, default_threads: Callable[[], int]) -> None: ...
+    def dense_forward(
+        self, x: object, w: object, b: object, activation: int, out: object, threads: int | None
+    ) -> Array | None: ...
+    def dense_backward(
+        self,
+        x: object,
+        w: object,
+        y: object,
+        dy: object,
+        activation: int,
+        need_dx: bool,
+        threads: int | None,
+    ) -> tuple[Array | None, Array, Array] | None: ...
+    def sgd_update(self, theta: object, gradient: object, lr: object) -> bool: ...
+
+def dense_forward(
+    isa: str,
+    is_double: bool,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    activation: int,
+    out: Array,
+    threads: int,
+) -> None: ...
+def dense_backward(
+    isa: str,
+    is_double: bool,
+    x: Array,
+    w: Array,
+    y: Array,
+    dy: Array,
+    activation: int,
+    dx: Array | None,
+    dw: Array,
+    db: Array,
+    threads: int,
+) -> None: ...
 def activation(
     isa: str, is_double: bool, name: int, rows: int, n: int, y: Array, z: Array, threads: int
 ) -> None: ...

@@ -146,6 +146,7 @@ class NativeBackend:
             )
         self.isas: list[str] = isas
         self.isa: str = isa or isas[0]
+        self._plain = self._native.Plain(self.isa, get_num_threads)
 
     def run(self, job: Job) -> Run:
         """Return the job, ready to advance."""
@@ -188,24 +189,40 @@ class NativeBackend:
         """Write the order of the rows in an epoch to `order` (n,)."""
         self._native.permutation(order, seed, epoch)
 
+    def plain_forward(
+        self, x: object, w: object, b: object, activation: str, out: object, threads: int | None
+    ) -> Array | None:
+        """Return activation(x @ w + b), in `out` unless that is None; None for other arrays.
+
+        The arrays of most networks, which nobody has checked: contiguous, all float32 or all
+        float64, of shapes that fit. Threads by `get_num_threads` unless they are named.
+        """
+        return self._plain.dense_forward(x, w, b, _CODES[activation], out, threads)
+
+    def plain_backward(
+        self,
+        x: object,
+        w: object,
+        y: object,
+        dy: object,
+        activation: str,
+        need_dx: bool,
+        threads: int | None,
+    ) -> tuple[Array | None, Array, Array] | None:
+        """Return the gradients of x (or None), w and b; None where `plain_forward` does."""
+        code = _CODES[activation]
+        return self._plain.dense_backward(x, w, y, dy, code, need_dx, threads)
+
+    def plain_update(self, theta: object, gradient: object, lr: object) -> bool:
+        """Make the step in place and return True; False for other arrays, and for large ones."""
+        return self._plain.sgd_update(theta, gradient, lr)
+
     def dense_forward(
         self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
     ) -> None:
         """Write activation(x @ w + b) to `out`."""
-        row = _dense_row(w, activation, b is not None, 0)
-        job = Job(
-            plan=_plan_of(w, row),
-            theta=w,
-            x=x,
-            order=np.arange(len(x)),
-            batch_size=len(x),
-            outputs=out,
-            threads=threads,
-        )
-        run = self._run(job, bias=b)
-        run.prepare()
-        while run.advance(1.0):
-            pass
+        code = _code(activation)
+        self._native.dense_forward(*self._table(out), x, w, b, code, out, threads)
 
     def dense_backward(
         self,
@@ -220,21 +237,8 @@ class NativeBackend:
         threads: int,
     ) -> None:
         """Write the gradients of x, w and b to `dx`, `dw` and `db`."""
-        n_in, n_out = w.shape
-        copy = Row("activation", {"n": n_in, "activation": "identity"}, (0,), n_in)
-        job = Job(
-            plan=_plan_of(w, copy, _dense_row(w, activation, True, n_in)),
-            theta=w,
-            x=x,
-            order=np.zeros(len(x), np.int64),
-            batch_size=len(x),
-            y=dy,
-            gradient=dw,
-            threads=threads,
-        )
-        self._run(job, bias=np.zeros(n_out, w.dtype), pass_dx=dx is not None).dense_backward(
-            y, dx, db
-        )
+        code = _code(activation)
+        self._native.dense_backward(*self._table(w), x, w, y, dy, code, dx, dw, db, threads)
 
     def activation(self, z: Array, name: str, out: Array, threads: int) -> None:
         """Write f(z) to `out`; a softmax runs over the last axis."""
@@ -268,7 +272,7 @@ class NativeBackend:
     def _table(self, array: Array) -> tuple[str, bool]:
         return self.isa, array.dtype == np.float64
 
-    def _run(self, job: Job, bias: Array | None = None, pass_dx: bool = False) -> _native.Run:
+    def _run(self, job: Job) -> _native.Run:
         loss, rule = job.loss, job.optimizer
         y = job.y if loss is None or loss.function is None else None
         labels = y is not None and y.ndim == 1
@@ -303,8 +307,6 @@ class NativeBackend:
             job.loss_before,
             job.threads,
             job.serial_below,
-            bias,
-            pass_dx,
             python.exchanges,
             python.loss_exchange,
             python,
@@ -319,8 +321,11 @@ def _names() -> str:
     return f"ops: {ops}; activations: {acts}; losses: {loss_names}; optimizers: {rules}"
 
 
+_CODES = {name: code for code, name in enumerate(activations.NAMES)}
+
+
 def _code(activation: str) -> int:
-    return activations.NAMES.index(activation)
+    return _CODES[activation]
 
 
 def _loss_code(loss: Loss | None) -> int:
@@ -343,26 +348,6 @@ def _rows(array: Array) -> tuple[int, int]:
     """Return the shape of `array` as rows of its last axis."""
     n = array.shape[-1] if array.ndim else 1
     return array.size // max(n, 1), n
-
-
-def _dense_row(w: Array, activation: str, use_bias: bool, source: int) -> Row:
-    n_in, n_out = w.shape
-    attributes: dict[str, float | str] = {
-        "n_in": n_in,
-        "n_out": n_out,
-        "activation": activation,
-        "use_bias": int(use_bias),
-        "trainable": 1,
-        "l1": 0.0,
-        "l2": 0.0,
-        "max_norm": 0.0,
-    }
-    return Row("dense", attributes, (source,), source + n_in, 0)
-
-
-def _plan_of(w: Array, *rows: Row) -> Plan:
-    n_in, n_out = w.shape
-    return Plan((n_in,), (n_out,), rows, (), rows[-1].output + n_out, w.size)
 
 
 class _Chosen:

@@ -16,6 +16,9 @@ from nnfast import activations, backend, checks
 
 Array = NDArray[Any]
 
+_BY_Z = activations.NEEDS_Z | {"softmax"}
+"""The gradient of these takes more than a pass over y and dy."""
+
 _READABLE = frozenset(("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"))
 
 
@@ -51,8 +54,13 @@ def dense_forward(
     ValueError, TypeError
         For shapes that do not fit, other types than real numbers, or an unknown activation.
     """
-    x, w = _real("x", x, 2), _real("w", w, 2)
     name = activations.canonical(activation)
+    threads = None if threads is None else backend.resolve_threads(threads)
+    if native := _native():
+        y = native.plain_forward(x, w, b, name, out, threads)
+        if y is not None:
+            return y
+    x, w = _real("x", x, 2), _real("w", w, 2)
     dtype = _common(x, w)
     _expect("w", w, (x.shape[1], None), "one row for each column of x")
     weights = _dense(w, dtype)
@@ -108,8 +116,13 @@ def dense_backward(
     ValueError, TypeError
         As `dense_forward`; and for "step", whose derivative is zero wherever it exists.
     """
-    x, w, y, dy = _real("x", x, 2), _real("w", w, 2), _real("y", y, 2), _real("dy", dy, 2)
     name = _differentiable(activation)
+    threads = None if threads is None else backend.resolve_threads(threads)
+    if name not in _BY_Z and (native := _native()):
+        gradients = native.plain_backward(x, w, y, dy, name, need_dx, threads)
+        if gradients is not None:
+            return gradients
+    x, w, y, dy = _real("x", x, 2), _real("w", w, 2), _real("y", y, 2), _real("dy", dy, 2)
     dtype = _common(x, w)
     _expect("w", w, (x.shape[1], None), "one row for each column of x")
     for label, array in (("y", y), ("dy", dy)):
@@ -226,6 +239,8 @@ def sgd_update(theta: Array, grad: ArrayLike, lr: float, *, threads: int | None 
         Learning rate, finite.
     threads : int, optional
     """
+    if threads is None and (native := _native()) and native.plain_update(theta, grad, lr):
+        return
     if not isinstance(theta, np.ndarray) or theta.dtype.newbyteorder("=") not in (
         np.float32,
         np.float64,
@@ -243,6 +258,11 @@ def sgd_update(theta: Array, grad: ArrayLike, lr: float, *, threads: int | None 
         number = backend.resolve_threads(threads)
         backend.current().sgd_update(result.array, gradient, float(lr), number)
     result.done()
+
+
+def _native() -> backend.NativeBackend | None:
+    machine = backend.current()
+    return machine if isinstance(machine, backend.NativeBackend) else None
 
 
 class _Out:
