@@ -14,6 +14,7 @@ from cases import BY_NAME, Case, each_dtype
 from child import needs_native, output
 from sums import fma
 from test_bits import bits
+from test_memory import GUARD
 
 import nnfast as nn
 from nnfast import Dense
@@ -312,3 +313,34 @@ def test_a_file_is_not_read_whole_before_training(tmp_path: Path) -> None:
     x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", "f4", (ROWS, COLUMNS))
     x[-1] = np.nan
     assert np.isfinite(net.predict(x)[:-1]).all()
+
+
+GUARDED = """
+import scipy.sparse as sp
+for n in range(1, 71):
+    m = 1 + n % 13
+    whole = random.integers(0, 3, (m, n))
+    labels = np.arange(m) % 2
+    code = ("u1", "i1", "u2", "i2", "i4", "f4", "f8")[n % 7]
+    x = guarded(whole.astype(code), AT_END)
+    nets = [nn.Sequential([nn.Dense(1 + n % 40), nn.Dense(2)], 0, DTYPE) for _ in range(3)]
+    rows = sp.csr_array(whole.astype(DTYPE))
+    parts = [guarded(array, AT_END) for array in (rows.data, rows.indices, rows.indptr)]
+    for net, data in zip(nets, (x, whole.astype(DTYPE), sp.csr_array(tuple(parts), (m, n)))):
+        net.fit(data, labels, batch_size=5, threads=THREADS, verbose=0)
+        net.fit(data, labels, optimizer="adam", batch_size=m, threads=THREADS, verbose=0)
+        net.predict(data)
+    assert (nets[0].theta == nets[1].theta).all()
+    assert (nets[2].theta == nets[1].theta).all()
+"""
+
+
+@linux
+@needs_native
+@pytest.mark.parametrize("at_end", [True, False], ids=["end", "start"])
+@each_dtype
+def test_nothing_is_touched_beside_the_data(isa: str, dtype: str, at_end: bool) -> None:
+    """Bytes and compressed rows between pages that must not be touched."""
+    pytest.importorskip("scipy.sparse")
+    settings = f"DTYPE, AT_END, THREADS = {dtype!r}, {at_end}, {1 + at_end}\n"
+    assert output(settings + GUARD + GUARDED + "print('done')", NNFAST_ISA=isa) == "done\n"
