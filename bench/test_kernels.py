@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import nnfast as nn
+from nnfast.compat.nielsen import network
 
-SHAPES = [(1, 16, 64), (32, 784, 128), (128, 512, 512)]
+SHAPES = [(1, 16, 64), (32, 32, 32), (32, 784, 128), (128, 512, 512)]
 DTYPES = ["float32", "float64"]
 
 
@@ -58,8 +59,9 @@ def test_activation(benchmark: Any, name: str) -> None:
     assert np.isfinite(y).all()
 
 
-def test_sgd_update(benchmark: Any) -> None:
-    theta, gradient = np.zeros(1 << 20, np.float32), np.ones(1 << 20, np.float32)
+@pytest.mark.parametrize("n", [1 << 10, 1 << 20])
+def test_sgd_update(benchmark: Any, n: int) -> None:
+    theta, gradient = np.zeros(n, np.float32), np.ones(n, np.float32)
     benchmark(nn.ops.sgd_update, theta, gradient, lr=0.125)
     assert theta[0] < 0
     assert (theta == theta[0]).all()
@@ -89,6 +91,18 @@ def test_fit(benchmark: Any, hidden: tuple[int, ...], batch_size: int, rows: int
     sizes = (784, *hidden, 10)
     products = [n_in * n_out for n_in, n_out in pairwise(sizes)]
     _report(benchmark, rows * (6 * sum(products) - 2 * products[0]))
+
+
+def test_nielsen(benchmark: Any) -> None:
+    """An epoch of the book's network, with its evaluation."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((2_000, 784, 1)), rng.integers(0, 10, 2_000)
+    train = [(column, np.eye(10)[:, [label]]) for column, label in zip(x, labels, strict=True)]
+    test = list(zip(x[:400], labels.tolist(), strict=False))
+    net = network.Network([784, 30, 10])
+    before = net.weights[0]
+    benchmark(net.SGD, train, 1, 10, 3.0, test)
+    assert not np.array_equal(net.weights[0], before)
 
 
 def test_predictor(benchmark: Any) -> None:

@@ -153,7 +153,7 @@ cdef class Arrays:
         return self.buffers[self.n - 1].buf
 
     cdef Py_buffer *plain(self, array, int ndim, bint writable=False) except? NULL:
-        """The buffer of an array that a kernel takes as it is, contiguous floats or doubles; else NULL. -1: any axes."""
+        """The buffer of an array that a kernel takes as it is: contiguous floats or doubles. Else NULL. -1: any axes."""
         cdef Py_buffer *b = &self.buffers[self.n]
         if type(array) is not ndarray:
             return NULL
@@ -507,7 +507,8 @@ cdef class Plain:
         if to == NULL or to.itemsize != from_.itemsize or to.shape[0] != n or to.shape[1] != n_out:
             return None
         forward(self.tables[from_.itemsize == 8], n, n_in, n_out, to.buf, rows_of(from_),
-                weight.buf, bias.buf if bias != NULL else NULL, activation, self.threads(threads, 2.0 * n * n_in * n_out))
+                weight.buf, bias.buf if bias != NULL else NULL, activation,
+                self.threads(threads, 2.0 * n * n_in * n_out))
         return y
 
     def dense_backward(self, x, w, y, dy, int64_t activation, bint need_dx, threads):
