@@ -156,9 +156,15 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def heed_interrupts() -> None:
+    """Where the tests themselves run in the background, interrupts are ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_with_130() -> None:
     command = [sys.executable, "-m", "nnfast", "demo", "--epochs", "100000000"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = subprocess.Popen(command, **pipes, text=True, preexec_fn=heed_interrupts)
     assert running.stdout is not None
     running.stdout.readline()
     time.sleep(0.5)
