@@ -36,10 +36,10 @@ class Samples(list[Pair]):
         self[:] = [self[place] for place in places]
         self.order = self.order[places]
 
-    def inputs(self, n_in: int, dtype: np.dtype[Any]) -> Array:
-        """Return the x of this dtype, shape (n, n_in), by rows of `order`."""
-        if self._x is None or self._x.dtype != dtype:
-            self._x = self._matrix("x", 0, dtype)
+    def inputs(self, n_in: int) -> Array:
+        """Return the x, shape (n, n_in), by rows of `order`."""
+        if self._x is None:
+            self._x = self._matrix("x", 0)
         if self._x.shape[1:] != (n_in, 1):
             raise ValueError(
                 f"x: expected shape ({n_in}, 1), a number for each input of the network, got "
@@ -72,8 +72,8 @@ class Samples(list[Pair]):
             self._y = self._matrix("y", 1)
         return self._y
 
-    def _matrix(self, name: str, part: int, dtype: np.dtype[Any] | None = None) -> Array:
-        """Return x or y of all pairs, each in its row of `order`."""
+    def _matrix(self, name: str, part: int) -> Array:
+        """Return x or y of all pairs, of their own type, each in its row of `order`."""
         if not self:
             raise ValueError("data: expected at least one sample (x, y), got none")
         arrays: list[Array] = [np.empty(0)] * len(self)
@@ -94,7 +94,7 @@ class Samples(list[Pair]):
         common = np.result_type(*kinds)
         if common.char not in "?bhilqBHILQfd":  # float16, long double: not the engine's
             common = np.dtype(np.float64)
-        return np.array(arrays, dtype or common)
+        return np.array(arrays, common)
 
 
 def samples(pairs: Iterable[Pair]) -> Samples:

@@ -131,7 +131,7 @@ class SigmoidNetwork(ABC):
         known = losses.get(loss)
         rates = np.zeros((-(-len(data) // batch), 3))
         rates[:, 0] = eta * factor
-        x = data.inputs(plan.n_in, theta.dtype)
+        x = data.inputs(plan.n_in)
         job = Job(
             plan=plan.without_link(known.link),
             theta=theta,
@@ -168,7 +168,7 @@ class SigmoidNetwork(ABC):
         if not self._has(_FEEDFORWARD):
             return np.array([np.ravel(self.feedforward(x)) for x, _ in data])
         plan, theta = self._engine()
-        x = data.inputs(plan.n_in, theta.dtype)
+        x = data.inputs(plan.n_in)
         outputs = np.empty((len(data), plan.n_out), theta.dtype)
         job = Job(
             plan=plan,
