@@ -211,11 +211,19 @@ def _fall_back(est: Any, call: str | None, reason: str) -> None:
 # --- sgd and adam ---------------------------------------------------------------------------------
 
 
+_STEPS_AHEAD = 1000
+"""Steps whose rates are computed at a time."""
+
+_COPIED = 1 << 28
+"""Bytes of X up to which rows that lie apart are laid together for a fit."""
+
+
 class _Solver:
     """An optimizer object of scikit-learn's as a rule, a state and rates, and back again."""
 
-    def __init__(self, optimizer: Any, net: Net, dtype: np.dtype[Any]) -> None:
+    def __init__(self, optimizer: Any, net: Net, dtype: np.dtype[Any], one_epoch: bool) -> None:
         self._optimizer, self._net = optimizer, net
+        self._ahead = 1 if one_epoch else _STEPS_AHEAD
         self._adam = isinstance(optimizer, _ADAM)
         if self._adam:
             self.rule = Rule("adam", (optimizer.beta_1, optimizer.beta_2, 0.0, 0.0), 2)
@@ -255,7 +263,7 @@ class _Solver:
 
     def _adam_rates(self, t: int, n: int) -> Array:
         if not self._first <= t <= self._first + len(self._table) - n:
-            o, steps = self._optimizer, np.arange(t + 1, t + 1 + max(n, 1000))
+            o, steps = self._optimizer, np.arange(t + 1, t + 1 + max(n, self._ahead))
             self._first, self._table = t, np.zeros((len(steps), 3))
             root = np.sqrt(1 - o.beta_2**steps)
             self._table[:, 0] = o.learning_rate_init * root / (1 - o.beta_1**steps)
@@ -300,10 +308,13 @@ class _Epochs:
         self._arrays = X, y, weight
         self._batch_size = batch_size
         self._by_hand = False
-        self.solver = _Solver(est._optimizer, net, dtype)
+        self.solver = _Solver(est._optimizer, net, dtype, call == "partial_fit")
+        x = _readable(X, dtype)
+        if isinstance(x, np.ndarray) and x.nbytes <= _COPIED:
+            x = np.ascontiguousarray(x)
         goal = Goal(net, extras.loss or est.loss, y, dtype)
         weight = None if weight is None else np.ascontiguousarray(weight, dtype)
-        data = Data(net, _readable(X, dtype), goal, weight, float(est.alpha), extras.threads)
+        data = Data(net, x, goal, weight, float(est.alpha), extras.threads)
         seed = est._random_state.randint(2**31) if any(extras.dropout) else 0
         self._trainer = Trainer(
             data, theta, self.solver.state, self.solver.rule, batch_size, seed=int(seed)
