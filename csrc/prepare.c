@@ -5,7 +5,7 @@
 
 enum { SMALL_NET = 1 << 15 }; /* parameters up to which a team takes a block each: partial gradients stay in L2 */
 
-/* The layer whose output lies at the offset; -1: X, also behind a rescaling that the conversion of X does. */
+/* The layer whose output lies at the offset; -1: X, also behind a first rescaling, which the conversion of X does. */
 static int producer(const program *p, int64_t offset)
 {
     int i = p->n_layers - 1;
