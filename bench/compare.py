@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.run import as_text
+from bench.report import as_text
 
 _MACHINE = ("processor", "cores", "system", "python", "data")
 _NETWORK = ("kind", "sizes", "activation", "layer", "input")

@@ -16,6 +16,8 @@ Array = np.ndarray[tuple[int, ...]]
 
 _TEST_ROWS = 2_000  # of CSR
 _NONZEROS = 100  # a row of CSR
+_SETS = {"64-10": "digits", "4-3": "iris", "10-1": "diabetes"}
+"""scikit-learn's data sets, by inputs and outputs."""
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Data:
 
     def __post_init__(self) -> None:
         work = self.work
+        if not work.sizes:
+            return
         if work.input == "csr":
             self.x = self._real(self._csr("x"))
         elif work.input == "memmap":
@@ -91,7 +95,11 @@ def write_data(folder: Path, works: Sequence[Work], directory: str | None) -> st
             _write_repeated(folder, work, x, y)
         elif work.input == "csr":
             _write_csr(folder, work)
-        elif f"{work.key}.x" not in arrays:
+        elif f"{work.key}.x" in arrays:
+            continue
+        elif work.key in _SETS:
+            arrays |= _of_sklearn(work.key)
+        else:
             arrays |= _regression(work.key, work.rows, work.sizes[0], work.sizes[-1])
     for work in works:
         if work.kind == "table":
@@ -144,6 +152,13 @@ def _write_csr(folder: Path, work: Work) -> None:
         x = sparse.csr_matrix((values, columns.ravel(), starts), (rows, n_in))
         sparse.save_npz(folder / f"{work.key}.x{name}.npz", x, compressed=False)
         np.save(folder / f"{work.key}.y{name}", y)
+
+
+def _of_sklearn(key: str) -> dict[str, Array]:
+    from sklearn import datasets
+
+    x, y = getattr(datasets, f"load_{_SETS[key]}")(return_X_y=True)
+    return {f"{key}.x": x, f"{key}.y": y}
 
 
 def _regression(key: str, n: int, n_in: int, n_out: int) -> dict[str, Array]:

@@ -11,29 +11,24 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from bench.data import write_data
-from bench.work import IMAGES, WORKS, Target, Work
+from bench.report import UNITS, Outcome, Row, as_markdown, as_text, outcome_table, verdict_table
+from bench.rows import WORKS
+from bench.work import IMAGES, Work
 
 _LEFT_FREE = 10_000_000_000  # bytes of disk that no row fills
-_PAUSE = 0.03  # seconds between rounds: threads of the one before stop spinning
-_UNITS = {
-    "fit": "samples/s",
-    "batch": "samples/s",
-    "one": "us",
-    "import": "ms",
-    "memory": "MiB",
-    "table": "s",
-}
+_PAUSE = (
+    0.15  # seconds between rounds: threads of the one before stop spinning, OpenBLAS' after 0.1
+)
 
 
 class Worker:
@@ -48,7 +43,7 @@ class Worker:
             environment["JAX_ENABLE_X64"] = "1"
         if self.work.isa:
             environment["NNFAST_ISA"] = self.work.isa
-        best_of_all = peer == "torch" and work.kind == "fit"
+        best_of_all = threads == 0 or (peer == "torch" and work.kind == "fit")
         used = cores if best_of_all else cores[:threads]
         count = str(len(used))
         for variable in ("OMP", "OPENBLAS", "MKL", "NNFAST"):
@@ -88,113 +83,6 @@ class Worker:
         self._process.communicate()
 
 
-@dataclass
-class Outcome:
-    """What one contestant did in one work."""
-
-    name: str
-    dtype: str
-    rows: int = 1  # a round
-    threads: int = 0
-    version: str = ""
-    error: str = ""
-    measures: list[float] = field(default_factory=list)  # seconds; MiB for memory
-    peaks: list[float] = field(default_factory=list)  # GFLOP/s of one core, before each round
-    score: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.measures)
-
-    @property
-    def spread(self) -> float:
-        """Half the distance from the fastest round to the slowest, relative to the median."""
-        return (max(self.measures) - min(self.measures)) / 2 / self.median if self.median else 0.0
-
-    def figure(self, work: Work) -> float:
-        """The median in the unit of the work."""
-        if work.kind in ("fit", "batch"):
-            return self.rows / self.median
-        return self.median * {"one": 1e6 / self.rows, "import": 1e3}.get(work.kind, 1.0)
-
-    def gflops(self, work: Work) -> float:
-        return work.flops * self.rows / self.median / 1e9
-
-
-@dataclass
-class Verdict:
-    """A target and what came of it."""
-
-    what: str
-    measured: float | None
-    target: Target
-    unit: str
-
-    def show(self, value: float | None) -> str:
-        if value is None:
-            return "-"
-        return {"peak": f"{value:.0%}", "x": f"{value:.2f}x", "time": f"{value:.3f}x"}.get(
-            self.unit, f"{value:.2f} {self.unit}"
-        )
-
-    def met(self, bound: float | None) -> str:
-        if bound is None or self.measured is None:
-            return "-"
-        good = self.measured >= bound if self.unit in ("peak", "x") else self.measured <= bound
-        return "yes" if good else "NO"
-
-
-@dataclass
-class Row:
-    """A work with its outcomes."""
-
-    work: Work
-    outcomes: list[Outcome]
-
-    def peak(self, outcome: Outcome) -> float | None:
-        """The FMA peak of a core: its own probes' median, or a peer's: of nnfast in its dtype."""
-        alike = (o for o in self.outcomes if o.dtype == outcome.dtype)
-        probes = outcome.peaks or next((o.peaks for o in alike if o.peaks), [])
-        return statistics.median(probes) if probes else None
-
-    def share(self, outcome: Outcome) -> float | None:
-        peak = self.peak(outcome)
-        if peak is None or not self.work.flops or not outcome.measures:
-            return None
-        return outcome.gflops(self.work) / (peak * outcome.threads)
-
-    def verdicts(self) -> list[Verdict]:
-        found = {outcome.name: outcome for outcome in self.outcomes if outcome.measures}
-        return [self._verdict(target, found) for target in self.work.targets]
-
-    def _verdict(self, target: Target, found: dict[str, Outcome]) -> Verdict:
-        outcome = found.get(target.of)
-        unit = _UNITS[self.work.kind]
-        if target.against == "peak":
-            share = None if outcome is None else self.share(outcome)
-            return Verdict(f"{target.of}, share of the FMA peak", share, target, "peak")
-        if target.against == unit:
-            figure = None if outcome is None else outcome.figure(self.work)
-            return Verdict(f"{target.of}, at most", figure, target, unit)
-        if target.against == "MiB":
-            held = None if outcome is None else outcome.score.get("MiB")
-            return Verdict(f"{target.of} holds, at most", held, target, "MiB")
-        against = found.get(target.against)
-        ratio = None
-        if target.of_peak and outcome and against:
-            ours, theirs = self.share(outcome), self.share(against)
-            ratio = ours / theirs if ours and theirs else None
-            return Verdict(
-                f"{target.of} / {target.against}, of each one's peak", ratio, target, "x"
-            )
-        if outcome and against:
-            ratio = against.median / against.rows / (outcome.median / outcome.rows)
-        if target.time:
-            what = f"time of {target.of} / {target.against}, at most"
-            return Verdict(what, ratio and 1 / ratio, target, "time")
-        return Verdict(f"{target.of} / {target.against}", ratio, target, "x")
-
-
 def measure(work: Work, folder: Path, rounds: int) -> Row:
     """Prepare all contestants of a work, then let them take turns."""
     workers: list[tuple[Worker, Outcome]] = []
@@ -202,7 +90,7 @@ def measure(work: Work, folder: Path, rounds: int) -> Row:
         for name in work.contestants:
             _progress(f"{work.name}: preparing {name}")
             worker = Worker(name, work)
-            outcome = Outcome(name, worker.work.dtype, worker.work.rows * work.epochs)
+            outcome = Outcome(name, worker.work.dtype, worker.work.rows * worker.work.epochs)
             workers.append((worker, outcome))
             described = {**asdict(worker.work), "targets": ()}
             answer = worker.ask("prepare", work=described, folder=str(folder))
@@ -221,6 +109,8 @@ def measure(work: Work, folder: Path, rounds: int) -> Row:
                 if not outcome.error:
                     outcome.measures.append(answer["measure"])
                     outcome.peaks += [answer["peak"]] if "peak" in answer else []
+                    for case, seconds in answer.get("cases", {}).items():
+                        outcome.cases.setdefault(case, []).append(seconds)
         for worker, outcome in workers:
             if outcome.measures:
                 answer = worker.ask("score")
@@ -250,67 +140,6 @@ def possible(work: Work, cores: int, free: int) -> Work:
 def _progress(words: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\033[K{words}", end="", file=sys.stderr, flush=True)
-
-
-# --- tables -------------------------------------------------------------------------------------
-
-
-def outcome_table(row: Row) -> list[list[str]]:
-    """Header and lines of what was measured."""
-    unit = _UNITS[row.work.kind]
-    table = [["contestant", "threads", unit, "+-", "GFLOP/s", "of peak", "result"]]
-    for outcome in row.outcomes:
-        if not outcome.measures:
-            table.append([outcome.name, "-", "-", "-", "-", "-", f"not run: {outcome.error}"])
-            continue
-        figure = outcome.figure(row.work)
-        share = row.share(outcome)
-        score = ", ".join(f"{k} {v:.4g}" for k, v in outcome.score.items()) or "-"
-        if outcome.rows != row.work.rows * row.work.epochs:
-            score += f" after {outcome.rows:,} rows a round"
-        table.append(
-            [
-                outcome.name,
-                str(outcome.threads),
-                f"{figure:,.0f}" if figure >= 1000 else f"{figure:.2f}",
-                f"{outcome.spread:.0%}",
-                f"{outcome.gflops(row.work):.1f}" if row.work.flops else "-",
-                "-" if share is None else f"{share:.0%}",
-                outcome.error or score,
-            ]
-        )
-    return table
-
-
-def verdict_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Header and lines of what had to be reached."""
-    table = [["work", "figure", "measured", "must", "met", "aim", "met"]]
-    for row in rows:
-        for v in row.verdicts():
-            must, aim = v.target.must, v.target.aim
-            cells = [v.show(must), v.met(must), v.show(aim), v.met(aim)]
-            table.append([row.work.name, v.what, v.show(v.measured), *cells])
-    return table
-
-
-def as_text(table: list[list[str]]) -> str:
-    """The table for a terminal."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for line in table:
-        cells = [
-            f"{cell:>{width}}" if 0 < i < len(line) - 1 else f"{cell:<{width}}"
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def as_markdown(table: list[list[str]]) -> str:
-    """The table for a README."""
-    header, *lines = table
-    rule = ["---", *["---:"] * (len(header) - 2), "---"]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
 
 
 def _machine(data: str, rounds: int) -> dict[str, Any]:
@@ -354,7 +183,7 @@ def _as_json(machine: dict[str, Any], rows: Sequence[Row]) -> str:
         outcomes = [
             {
                 **asdict(outcome),
-                "unit": _UNITS[row.work.kind],
+                "unit": UNITS[row.work.kind],
                 "figure": outcome.figure(row.work) if outcome.measures else None,
                 "share_of_peak": row.share(outcome),
             }
