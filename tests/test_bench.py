@@ -186,13 +186,13 @@ def few_images(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def row_of(bench: Any, targets: Any, **figures: tuple[float, dict[str, float]]) -> Any:
     """A training row in which each contestant took these seconds and has that score."""
-    run, work = bench("run"), bench("work")
+    report, work = bench("report"), bench("work")
     names = [name.replace("_", " ") for name in figures]
     outcomes = [
-        run.Outcome(name, "float32", rows=10, measures=[seconds], score=score)
+        report.Outcome(name, "float32", rows=10, measures=[seconds], score=score)
         for name, (seconds, score) in zip(names, figures.values(), strict=True)
     ]
-    return run.Row(work.Work("row", "fit", tuple(names), targets, (4, 2)), outcomes)
+    return report.Row(work.Work("row", "fit", tuple(names), targets, (4, 2)), outcomes)
 
 
 def test_words_change_the_work_of_a_contestant(bench: Any) -> None:
@@ -207,14 +207,15 @@ def test_words_change_the_work_of_a_contestant(bench: Any) -> None:
 
 
 def test_rows_name_what_there_is(bench: Any) -> None:
-    works, peers = bench("work").WORKS, bench("peers")
+    works = bench("rows").WORKS
     assert len({work.name for work in works}) == len(works)
     for work in works:
         assert {t.of for t in work.targets} <= set(work.contestants), work.name
         for contestant in work.contestants:
             work.of(contestant)
             if work.kind != "import":
-                assert hasattr(peers, f"{contestant.split()[0]}_{work.kind}"), work.name
+                peer = ROOT / "bench" / "peers" / f"{contestant.split()[0]}.py"
+                assert f"\ndef {work.kind}(data: Data)" in peer.read_text(), work.name
 
 
 def test_at_most_so_much_time(bench: Any) -> None:
@@ -222,7 +223,7 @@ def test_at_most_so_much_time(bench: Any) -> None:
     target = Target("nnfast", 1.1, of="nnfast dropout", time=True)
     for seconds, met in ((2.1, "yes"), (2.3, "NO")):
         row = row_of(bench, (target,), nnfast=(2.0, {}), nnfast_dropout=(seconds, {}))
-        (line,) = bench("run").verdict_table([row])[1:]
+        (line,) = bench("report").verdict_table([row])[1:]
         ratio = f"{seconds / 2:.3f}x"
         what = "time of nnfast dropout / nnfast, at most"
         assert line == ["row", what, ratio, "1.100x", met, "-", "-"]
@@ -232,7 +233,7 @@ def test_memory_beside_the_time(bench: Any) -> None:
     Target = bench("work").Target
     targets = (Target("jax", 2.0), Target("MiB", 50.0), Target("MiB", None, of="jax"))
     row = row_of(bench, targets, nnfast=(1.0, {"MiB": 51.0}), jax=(3.0, {"MiB": 99.0}))
-    lines = bench("run").verdict_table([row])[1:]
+    lines = bench("report").verdict_table([row])[1:]
     assert [line[2:5] for line in lines] == [
         ["3.00x", "2.00x", "yes"],
         ["51.00 MiB", "50.00 MiB", "NO"],
@@ -240,15 +241,27 @@ def test_memory_beside_the_time(bench: Any) -> None:
     ]
 
 
+def test_the_worst_case_counts(bench: Any) -> None:
+    Target = bench("work").Target
+    targets = (Target("numpy", 2.0, worst=True), Target("curve", 1e-6))
+    row = row_of(bench, targets, nnfast=(1.0, {"curve": 2.5e-15}), numpy=(9.0, {}))
+    mine, numpy = row.outcomes
+    mine.cases = {"a": [1.0, 1.0, 9.0], "b": [1.0, 1.0, 1.0], "c": [2.0, 2.0, 2.0]}
+    numpy.cases = {"a": [8.0, 8.0, 8.0], "b": [4.0, 4.0, 4.0], "c": [3.0, 3.0, 3.0]}
+    worst, curve = bench("report").verdict_table([row])[1:]
+    assert worst[1:5] == ["nnfast / numpy, worst of 3 (c; median 4.00x)", "1.50x", "2.00x", "NO"]
+    assert curve[1:5] == ["nnfast loss_curve_ differs by, at most", "2.5e-15", "1.0e-06", "yes"]
+
+
 def test_a_figure_that_is_missing_meets_nothing(bench: Any) -> None:
     Target = bench("work").Target
     targets = (Target("nnfast", 1.1, of="nnfast bar", time=True), Target("MiB", 9, of="nnfast bar"))
-    lines = bench("run").verdict_table([row_of(bench, targets, nnfast=(1.0, {}))])[1:]
+    lines = bench("report").verdict_table([row_of(bench, targets, nnfast=(1.0, {}))])[1:]
     assert [(line[2], line[4]) for line in lines] == [("-", "-"), ("-", "-")]
 
 
 def test_a_row_takes_no_more_than_there_is(bench: Any) -> None:
-    works = {work.name: work for work in bench("work").WORKS}
+    works = {work.name: work for work in bench("rows").WORKS}
     possible = bench("run").possible
     memmap, two = works["784-128-10-memmap"], works["784-512-512-10-x2"]
     assert possible(memmap, 1, 10**12) == memmap
@@ -261,13 +274,13 @@ def test_a_row_takes_no_more_than_there_is(bench: Any) -> None:
 
 
 def test_no_peer_does_another_work(bench: Any) -> None:
-    peers, Work = bench("peers"), bench("work").Work
+    peers, Work = bench("peers.__main__"), bench("work").Work
     work = Work("row", "fit", (), (), (4, 2), optimizer="rprop", layer="batch_norm", input="csr")
     with pytest.raises(ValueError, match="no batch_norm, csr, rprop is written for numpy"):
-        peers._refuse("numpy", work)
+        peers.refuse("numpy", work)
     with pytest.raises(ValueError, match="no batch_norm, csr is written for jax"):
-        peers._refuse("jax", work)
-    peers._refuse("nnfast", work)
+        peers.refuse("jax", work)
+    peers.refuse("nnfast", work)
 
 
 @pytest.mark.usefixtures("few_images")
@@ -338,7 +351,7 @@ def test_all_do_the_same(bench: Any, peer: str, tmp_path: Path) -> None:
     run, data = bench("run"), bench("data")
     works = [
         replace(work, rows=64, batch_size=64, epochs=10, fewer={})
-        for work in bench("work").WORKS
+        for work in bench("rows").WORKS
         if work.name in AGREE[peer]
     ]
     assert len(works) == len(AGREE[peer])
@@ -376,5 +389,35 @@ def test_a_row_is_measured(bench: Any, tmp_path: Path) -> None:
         assert (outcome.error, len(outcome.measures)) == ("", 2)
     assert bare.score["loss"] == watched.score["loss"] == mapped.score["loss"]
     assert bare.score["MiB"] > 0
-    assert [line[4] for line in run.verdict_table([measured])[1:]] == ["yes", "yes"]
-    assert "not run: ValueError" in run.as_text(run.outcome_table(measured))
+    assert [line[4] for line in bench("report").verdict_table([measured])[1:]] == ["yes", "yes"]
+    report = bench("report")
+    assert "not run: ValueError" in report.as_text(report.outcome_table(measured))
+
+
+DROP_IN = {"estimators": "estimator-iris", "the book": "nielsen", "by hand": "ops-tanh-narrow"}
+
+
+@LINUX
+@pytest.mark.parametrize("name", DROP_IN.values(), ids=DROP_IN)
+@pytest.mark.usefixtures("few_images")
+def test_a_drop_in_is_measured(bench: Any, name: str, tmp_path: Path) -> None:
+    """All its contestants do the work, and to the same end."""
+    pytest.importorskip("sklearn")
+    (row,) = (work for work in bench("rows").WORKS if work.name == name)
+    if row.kind == "nielsen":
+        row = replace(row, rows=100, epochs=1)
+    bench("data").write_data(tmp_path, [row], None)
+    measured = bench("run").measure(row, tmp_path, 1)
+    for outcome in measured.outcomes:
+        assert (outcome.error, len(outcome.measures)) == ("", 1), outcome.name
+    mine, *_, theirs = measured.outcomes
+    if row.kind == "ops":
+        assert mine.cases.keys() == theirs.cases.keys()
+        assert len(mine.cases) == 16
+        assert 0 < mine.score["deviation"] < 1e-6
+    else:
+        assert mine.score["accuracy"] == theirs.score["accuracy"]
+    if row.kind == "estimator":
+        assert mine.score["curve"] < 1e-6
+        assert mine.score["epochs"] == theirs.score["epochs"]
+    assert all(line[2] != "-" for line in bench("report").verdict_table([measured])[1:])

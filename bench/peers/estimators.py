@@ -55,7 +55,8 @@ def answers(
     work, n_out = data.work, data.work.sizes[-1]
     x = np.random.default_rng(0).random((work.rows, work.sizes[0])).astype(work.dtype)
     model = new(classes, work, max_iter=1, **more)
-    model.partial_fit(np.resize(x, (n_out, x.shape[1])), np.arange(n_out), np.arange(n_out))
+    some, labels = np.resize(x, (n_out, x.shape[1])), np.arange(n_out)
+    model.partial_fit(some, labels, classes=labels)
     layers = data.layers(data.theta)
     model.coefs_, model.intercepts_ = map(list, zip(*layers, strict=True))
     call = getattr(model, work.call)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from bench.data import Array, Data
 from bench.peers.contestant import Contestant, batches, calls
@@ -102,6 +101,8 @@ def nielsen(data: Data) -> Contestant:
 
 def ops(data: Data) -> Contestant:
     """Each case with as many threads of BLAS as are best."""
+    from threadpoolctl import threadpool_limits
+
     function, best = OPS[data.work.call], {}
     for case, operands in cases(data.work):
         spent = {}
