@@ -86,7 +86,8 @@ def run_and_score(network: Any, data: Data, **more: Any) -> dict[str, Any]:
     """Epochs of a network, and how good a new one is after one: from the same seeds for all."""
     work = data.work
     vectors = np.eye(work.sizes[-1], dtype=work.dtype)[:, :, None]
-    train = [(x[:, None], vectors[y]) for x, y in zip(data.x, data.y.tolist(), strict=True)]
+    rows = zip(data.x, data.y.tolist(), strict=True)
+    unshuffled = tuple((x[:, None], vectors[y]) for x, y in rows)
     x_test, y_test = data.test()
     columns = x_test.astype(work.dtype)[:, :, None]
     test = list(zip(columns, y_test.tolist(), strict=True))
@@ -96,11 +97,11 @@ def run_and_score(network: Any, data: Data, **more: Any) -> dict[str, Any]:
         random.seed(0)
         return network(list(work.sizes), **more)
 
-    net = new()
+    net, train = new(), list(unshuffled)
 
     def score() -> dict[str, float]:
         fresh = new()
-        fresh.SGD(list(train), 1, work.batch_size, work.lr, test)
+        fresh.SGD(list(unshuffled), 1, work.batch_size, work.lr, test)
         return {"accuracy": fresh.evaluate(test) / len(test)}
 
     return {
