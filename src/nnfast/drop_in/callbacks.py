@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from nnfast import mlp
 from nnfast.callbacks import LearningRate
 from nnfast.drop_in.estimator import extras_of, net_of, readable
+from nnfast.drop_in.loss import Goal
+from nnfast.drop_in.network import copy_layers
+from nnfast.drop_in.objective import Objective
 from nnfast.drop_in.optimizer import OptimizerState
 from nnfast.drop_in.scikit_learn import theirs
+from nnfast.drop_in.trainer import Data
 from nnfast.optimizers import SGD
 from nnfast.plan import Array
 
@@ -110,7 +113,7 @@ class Numbers:
         est = self.estimator
         arrays = list(zip(est.coefs_, est.intercepts_, strict=True))
         net = net_of(est)
-        mlp.copy_layers(arrays, net.coefs(values), net.intercepts(values))
+        copy_layers(arrays, net.coefs(values), net.intercepts(values))
 
 
 def loss_of(est: Any, X: Any, y: Any, weight: Any) -> float:
@@ -119,8 +122,8 @@ def loss_of(est: Any, X: Any, y: Any, weight: Any) -> float:
     if theirs.is_classifier(est):
         y = est._label_binarizer.transform(y).astype(bool)
     net = net_of(est, extras)
-    goal = mlp.Goal(net, extras.loss or est.loss, y.reshape(len(y), -1), dtype)
-    data = mlp.Data(net, readable(X, dtype), goal, weight, 0.0, extras.threads)
-    objective = mlp.Objective(data, dtype)
+    goal = Goal(net, extras.loss or est.loss, y.reshape(len(y), -1), dtype)
+    data = Data(net, readable(X, dtype), goal, weight, 0.0, extras.threads)
+    objective = Objective(data, dtype)
     net.gather(objective.theta, est.coefs_, est.intercepts_)
     return objective()

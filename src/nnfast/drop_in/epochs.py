@@ -9,9 +9,10 @@ import numpy as np
 
 from nnfast.drop_in.estimator import extras_of, net_of, readable
 from nnfast.drop_in.fallback import falls_back
+from nnfast.drop_in.loss import Goal
 from nnfast.drop_in.optimizer import OptimizerState
 from nnfast.drop_in.scikit_learn import theirs
-from nnfast.mlp import Data, Goal, Trainer
+from nnfast.drop_in.trainer import Data, Trainer
 from nnfast.plan import Array
 
 _COPIED = 1 << 28

@@ -9,7 +9,7 @@ import numpy as np
 
 from nnfast import sparse
 from nnfast.callbacks import Callback
-from nnfast.mlp import Net
+from nnfast.drop_in.network import Net
 from nnfast.plan import Array, Csr
 
 

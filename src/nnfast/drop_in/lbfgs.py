@@ -8,8 +8,10 @@ import numpy as np
 
 from nnfast.drop_in.estimator import extras_of, net_of, readable
 from nnfast.drop_in.fallback import falls_back, runs_on_nnfast, why_not
+from nnfast.drop_in.loss import Goal
+from nnfast.drop_in.objective import Objective
 from nnfast.drop_in.scikit_learn import BASE
-from nnfast.mlp import Data, Goal, Objective
+from nnfast.drop_in.trainer import Data
 from nnfast.plan import Array
 
 _their_fit_lbfgs = BASE._fit_lbfgs

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from nnfast.drop_in.network import Net
 from nnfast.drop_in.scikit_learn import theirs
-from nnfast.mlp import Net, Rule
+from nnfast.drop_in.trainer import Rule
 from nnfast.plan import Array
 
 _STEPS_AHEAD = 1000

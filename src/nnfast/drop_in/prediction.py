@@ -12,8 +12,8 @@ import numpy as np
 from nnfast import backend
 from nnfast.drop_in.estimator import Extras, extras_of, net_of, readable
 from nnfast.drop_in.fallback import falls_back, runs_on_nnfast, why_not
+from nnfast.drop_in.outputs import Outputs
 from nnfast.drop_in.scikit_learn import BASE, CLASSIFIER, REGRESSOR, theirs
-from nnfast.mlp import Outputs
 from nnfast.plan import Array
 
 _their_forward_pass_fast = BASE._forward_pass_fast
