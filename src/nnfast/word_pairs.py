@@ -56,7 +56,8 @@ def read_pairs(
             if line.startswith("#") or len(fields) != 3:
                 continue
             with contextlib.suppress(ValueError):
-                pairs.append((fields[0], fields[1], float(fields[2])))
+                if math.isfinite(judgment := float(fields[2])):
+                    pairs.append((fields[0], fields[1], judgment))
     return pairs
 
 
@@ -98,14 +99,15 @@ def evaluate(
     ValueError
         No pair of known words.
     """
-    places = np.array([[rows.get(a, -1), rows.get(b, -1)] for a, b, _ in pairs]).reshape(-1, 2)
+    found = [[rows.get(a, -1), rows.get(b, -1)] for a, b, _ in pairs]
+    places = np.array(found, np.intp).reshape(-1, 2)
     known = (places >= 0).all(axis=1)
     cosines = np.where(known, np.einsum("ij,ij->i", *vectors[places.T]), 0).astype(np.float64)
     counted = known | dummy4unknown
     if not counted.any():
         raise ValueError(
-            f"pairs: expected lines of two known words and a number, got {len(pairs)} pairs, all "
-            "with an unknown word; compare the file's words and delimiter with the vocabulary"
+            f"pairs: expected lines of two known words and a number, got {len(pairs)} pairs, "
+            "none of known words; compare the file's words and delimiter with the vocabulary"
         )
     judged = np.array([judgment for _, _, judgment in pairs])[counted]
     unknown = 100 * float(np.mean(~known))

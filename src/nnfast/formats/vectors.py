@@ -77,6 +77,10 @@ def read(
         raise ValueError("no_header: a binary file needs its header; got no_header and binary")
     if limit is not None:
         checks.integer("limit", limit, 1)
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(
+            f"dtype: expected one of floats, for example float32, got {np.dtype(dtype)}"
+        )
     with packed.reading(path) as file, np.errstate(over="ignore"):
         table = _Table(file, np.dtype(dtype), limit)
         try:
@@ -93,8 +97,8 @@ class _Table:
 
     def __init__(self, file: IO[bytes], dtype: np.dtype[Any], limit: int | None) -> None:
         self._file, self._limit = file, limit
-        self.promised: int | None = None
-        self.size = 0
+        self._promised: int | None = None
+        self._size = 0
         self._first = 1  # the line of the first word
         self._n = 0
         self._array = np.empty((0, 0), dtype)
@@ -110,12 +114,12 @@ class _Table:
                 f"line 1: expected the number of words and that of dimensions, got {_shown(line)}; "
                 "a text file without that line is read with no_header=True"
             )
-        self.promised, self.size, self._first = int(fields[0]), int(fields[1]), 2
+        self._promised, self._size, self._first = int(fields[0]), int(fields[1]), 2
         self._check_size()
 
     def rows(self) -> Array:
         """The vectors that came."""
-        self._array.resize((self._n, self.size), refcheck=False)
+        self._array.resize((self._n, self._size), refcheck=False)
         return self._array
 
     def text(self) -> list[bytes]:
@@ -123,20 +127,20 @@ class _Table:
         words: list[bytes] = []
         number = self._first
         for lines in _lines(self._file):
-            if not self.size and any(map(bytes.strip, lines)):
-                self.size = len(next(filter(bytes.strip, lines)).split()) - 1
+            if not self._size and any(map(bytes.strip, lines)):
+                line = next(filter(bytes.strip, lines))
+                self._size = len(line.split()) - (not line.startswith(b" "))  # "" may be a word
                 self._check_size()
             left = self._left()
             if left is not None and len(lines) > left:
-                self._refuse(lines[left:], number + left)
-                lines = lines[:left]
-            names, rows = _parse_block(lines, number, self.size, self._array.dtype)
+                lines = self._cut(lines, number, left)
+            names, rows = _parse_block(lines, number, self._size, self._array.dtype)
             words += names
             self._append(rows)
             number += len(lines)
             if self._left() == 0 and not self._reads_all():
                 break
-        if not self.size:
+        if not self._size:
             raise FormatError("expected vectors, got an empty file")
         self._check_all_came("")
         return words
@@ -144,7 +148,7 @@ class _Table:
     def binary(self) -> list[bytes]:
         """Read words and the bytes of their numbers."""
         words: list[bytes] = []
-        width, data = 4 * self.size, b""
+        width, data = 4 * self._size, b""
         while self._left():
             new = self._file.read(max(_BLOCK, width))
             data += new
@@ -154,7 +158,7 @@ class _Table:
             if len(data) - end > width + _LONGEST_LINE:
                 raise FormatError(f"word {self._n + 1}: expected a blank behind it, got none")
             bytes_ = np.lib.stride_tricks.sliding_window_view(np.frombuffer(data, np.uint8), width)
-            rows = bytes_[starts].view("<f4") if starts else np.empty((0, self.size), "<f4")
+            rows = bytes_[starts].view("<f4") if starts else np.empty((0, self._size), "<f4")
             finite = np.isfinite(rows).all(axis=1)
             if not finite.all():
                 place = int(np.argmin(finite))
@@ -174,11 +178,11 @@ class _Table:
 
     def _reads_all(self) -> bool:
         """Whether there must be nothing behind the last word."""
-        return self._limit is None or (self.promised or 0) < self._limit
+        return self._limit is None or (self._promised or 0) < self._limit
 
     def _left(self) -> int | None:
         """How many words are still to come; None if nobody knows."""
-        ends = [end for end in (self.promised, self._limit) if end is not None]
+        ends = [end for end in (self._promised, self._limit) if end is not None]
         return min(ends) - self._n if ends else None
 
     def _append(self, rows: Array) -> None:
@@ -186,35 +190,37 @@ class _Table:
         if end > len(self._array):
             room = 2 * len(self._array)
             room = room if left is None else min(room, self._n + left)
-            self._array.resize((max(end, room), self.size), refcheck=False)
+            self._array.resize((max(end, room), self._size), refcheck=False)
         self._array[self._n : end] = rows
         self._n = end
 
     def _check_size(self) -> None:
-        if not 1 <= self.size <= _MOST_NUMBERS:
+        if not 1 <= self._size <= _MOST_NUMBERS:
             raise FormatError(
-                f"line 1: expected 1 to {_MOST_NUMBERS:,} dimensions, got {self.size}: "
+                f"line 1: expected 1 to {_MOST_NUMBERS:,} dimensions, got {self._size}: "
                 "no file of word vectors, or another format (binary, no_header)"
             )
 
     def _check_all_came(self, rest: str) -> None:
-        left = self._left()
-        if self.promised is not None and left:
+        if self._promised is not None and self._left():
             raise FormatError(
-                f"expected {self.promised} words of {self.size} numbers, as line 1 says, got "
-                f"{self._n}{rest}: truncated; limit={self._n} reads these"
+                f"expected {self._promised} words of {self._size} numbers, as line 1 says, got "
+                f"{self._n}{rest}: truncated, or line 1 is wrong; limit=n reads the first n"
             )
 
-    def _refuse(self, lines: list[bytes], number: int) -> None:
-        """Raise if there is a word in lines behind the last promised one."""
-        for place, line in enumerate(lines):
-            if line.strip() and self._reads_all():
-                self._too_many(f"line {number + place}: {_shown(line)}")
+    def _cut(self, lines: list[bytes], number: int, left: int) -> list[bytes]:
+        """Cut off what stands behind the last word; raise if it should not be there."""
+        full = [place for place, line in enumerate(lines) if line.strip()]
+        if len(full) <= left:
+            return lines
+        if self._reads_all():
+            self._too_many(f"line {number + full[left]}: {_shown(lines[full[left]])}")
+        return lines[: full[left]]
 
     def _too_many(self, got: str) -> NoReturn:
         raise FormatError(
-            f"expected {self.promised} words of {self.size} numbers, as line 1 says, got {got}; "
-            f"limit={self.promised} reads the first {self.promised}; or it is the other format "
+            f"expected {self._promised} words of {self._size} numbers, as line 1 says, got {got}; "
+            f"limit={self._promised} reads the first {self._promised}; or it is the other format "
             "(binary)"
         )
 
@@ -312,9 +318,10 @@ def _decoded(words: list[bytes], encoding: str, errors: str) -> list[str]:
     try:
         decoded = b"\n".join(words).decode(encoding, errors).split("\n") if words else []
     except UnicodeDecodeError as error:
-        place = error.object.count(b"\n", 0, error.start)
+        before = error.object[: error.start].count(b"\n")
+        got = _shown(error.object.split(b"\n")[before])
         raise FormatError(
-            f"word {place + 1}: expected {encoding}, got {_shown(words[place])}; name another "
+            f"word {before + 1}: expected {encoding}, got {got}; name another "
             'encoding, or pass unicode_errors="replace" or "ignore"'
         ) from None
     if len(decoded) > len(words):
@@ -358,7 +365,8 @@ def read_counts(
     FormatError
         A line is something else.
     """
-    counts: dict[str, int] = {}
+    words: list[bytes] = []
+    counts: list[int] = []
     with packed.reading(path) as file:
         for number, line in enumerate(file, 1):
             fields = line.split()
@@ -367,8 +375,12 @@ def read_counts(
                     f"{os.fspath(path)}: line {number}: expected a word and its count, "
                     f"got {_shown(line)}"
                 )
-            counts[fields[0].decode(encoding, unicode_errors)] = int(fields[1])
-    return counts
+            words.append(fields[0])
+            counts.append(int(fields[1]))
+    try:
+        return dict(zip(_decoded(words, encoding, unicode_errors), counts, strict=True))
+    except FormatError as error:
+        raise FormatError(f"{os.fspath(path)}: {error}") from None
 
 
 def write(
