@@ -136,7 +136,8 @@ class _Table:
                 lines = self._cut(lines, number, left)
             names, rows = _parse_block(lines, number, self._size, self._array.dtype)
             words += names
-            self._append(rows)
+            if names:
+                self._append(rows)
             number += len(lines)
             if self._left() == 0 and not self._reads_all():
                 break
@@ -157,17 +158,9 @@ class _Table:
                 _refuse_text(data[starts[0] : starts[0] + width])
             if len(data) - end > width + _LONGEST_LINE:
                 raise FormatError(f"word {self._n + 1}: expected a blank behind it, got none")
-            bytes_ = np.lib.stride_tricks.sliding_window_view(np.frombuffer(data, np.uint8), width)
-            rows = bytes_[starts].view("<f4") if starts else np.empty((0, self._size), "<f4")
-            finite = np.isfinite(rows).all(axis=1)
-            if not finite.all():
-                place = int(np.argmin(finite))
-                raise FormatError(
-                    f"word {self._n + place + 1}, {_shown(names[place])}: expected finite numbers, "
-                    "got NaN or infinity: damaged, or of a training that diverged"
-                )
-            words += names
-            self._append(rows)
+            if starts:
+                self._append(_numbers(data, width, starts, names, self._n + 1))
+                words += names
             data = data[end:]
             if not new:
                 break
@@ -178,7 +171,9 @@ class _Table:
 
     def _reads_all(self) -> bool:
         """Whether there must be nothing behind the last word."""
-        return self._limit is None or (self._promised or 0) < self._limit
+        if self._limit is None:
+            return True
+        return self._promised is not None and self._promised < self._limit
 
     def _left(self) -> int | None:
         """How many words are still to come; None if nobody knows."""
@@ -220,8 +215,8 @@ class _Table:
     def _too_many(self, got: str) -> NoReturn:
         raise FormatError(
             f"expected {self._promised} words of {self._size} numbers, as line 1 says, got {got}; "
-            f"limit={self._promised} reads the first {self._promised}; or it is the other format "
-            "(binary)"
+            f"limit={self._promised} reads the first {self._promised}; or line 1, or the format "
+            "(binary), is another one"
         )
 
 
@@ -256,7 +251,9 @@ def _parse_block(
         return [word for word, _, _ in parts], rows
     numbered = [(number + i, line) for i, line in enumerate(lines) if line.strip()]
     pairs = [_parse_line(line, place, size, dtype) for place, line in numbered]
-    return [word for word, _ in pairs], np.array([row for _, row in pairs]).reshape(-1, size)
+    return [word for word, _ in pairs], np.array([row for _, row in pairs]).reshape(
+        len(pairs), size
+    )
 
 
 def _parse_line(
@@ -304,6 +301,20 @@ def _records(data: bytes, width: int, most: int) -> tuple[list[bytes], list[int]
         starts.append(blank + 1)
         end = blank + 1 + width
     return words, starts, end
+
+
+def _numbers(data: bytes, width: int, starts: list[int], words: list[bytes], number: int) -> Array:
+    """Return the numbers of words, the first of which is word `number` of the file."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(data, np.uint8), width)
+    rows: Array = windows[starts].view("<f4")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        place = int(np.argmin(finite))
+        raise FormatError(
+            f"word {number + place}, {_shown(words[place])}: expected finite numbers, got NaN or "
+            "infinity: damaged, or of a training that diverged"
+        )
+    return rows
 
 
 def _refuse_text(numbers: bytes) -> None:
