@@ -268,6 +268,12 @@ def test_a_zero_vector_is_like_none() -> None:
     assert zero.cosine_similarities(np.zeros(2), zero.vectors).tolist() == [0, 0]
 
 
+def test_float16_does_not_overflow() -> None:
+    half = KeyedVectors(["a", "b"], np.array([[300, 0], [300, 300]], "f2"))
+    np.testing.assert_allclose(half.distances("b"), [1 - np.sqrt(0.5), 0], atol=2e-3)
+    assert half.get_normed_vectors()[0].tolist() == [1, 0]
+
+
 def test_words_are_added(ours: KeyedVectors) -> None:
     ours.most_similar("word1")  # the norms must follow
     assert ours.add_vector("new", OTHER) == N

@@ -151,12 +151,12 @@ class KeyedVectors(KeyedRows):
         rows = slice(0, restrict_vocab or len(self))
 
         def product(items: list[Any]) -> Array:
-            vectors = [
-                self._fitting(item) if isinstance(item, np.ndarray) else self.get_vector(item, True)
-                for item in items
-            ]
-            cosines = self._vectors[rows] @ np.array(vectors).T / self._lengths()[rows, None]
-            return cast(Array, np.prod((1 + cosines) / 2, axis=1))
+            factors = []
+            for item in items:
+                single = isinstance(item, np.ndarray)
+                vector = self._fitting(item) if single else self.get_vector(item, norm=True)
+                factors.append((1 + self._vectors[rows] @ vector / self._lengths()[rows]) / 2)
+            return cast(Array, np.prod(factors, axis=0))
 
         scores = product(added)
         if taken:
@@ -230,7 +230,9 @@ class KeyedVectors(KeyedRows):
         lengths = np.linalg.norm(vector_1) * np.linalg.norm(vectors_all, axis=1)
         return cast(Array, vectors_all @ vector_1 / np.where(lengths == 0, 1, lengths))
 
-    def distances(self, word_or_vector: Key | Array, other_words: Sequence[Key] = ()) -> Array:
+    def distances(
+        self, word_or_vector: Key | Array, other_words: Sequence[Key] | None = None
+    ) -> Array:
         """Return 1 - cosine of a key's vector, or of a vector, with each of others.
 
         Parameters
@@ -238,7 +240,7 @@ class KeyedVectors(KeyedRows):
         word_or_vector
             A key, or a vector (vector_size,).
         other_words
-            Keys; all rows, if empty.
+            Keys; all rows, if None or empty.
 
         Raises
         ------
@@ -249,7 +251,8 @@ class KeyedVectors(KeyedRows):
             vector = self.get_vector(word_or_vector)
         else:
             vector = self._fitting(word_or_vector)
-        rows = [self.get_index(word) for word in other_words] or slice(None)
+        others = () if other_words is None else other_words
+        rows = [self.get_index(word) for word in others] or slice(None)
         cosines = self._vectors[rows] @ unit(vector) / self._lengths()[rows]
         return cast(Array, 1 - cosines)
 
