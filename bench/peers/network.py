@@ -83,7 +83,7 @@ def sigmoid_prime(z: Any) -> Any:
 
 
 def run_and_score(network: Any, data: Data, **more: Any) -> dict[str, Any]:
-    """Epochs of a network, and how good a new one is after one: from the same seeds for all."""
+    """A call of SGD, and how good a new network is after an epoch: from the same seeds for all."""
     work = data.work
     vectors = np.eye(work.sizes[-1], dtype=work.dtype)[:, :, None]
     rows = zip(data.x, data.y.tolist(), strict=True)

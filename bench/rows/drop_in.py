@@ -127,7 +127,7 @@ DROP_IN: tuple[Work, ...] = (
         batch_size=10,
         rows=50_000,
         lr=3.0,
-        epochs=5,
+        epochs=30,
         dtype="float64",
     ),
     *(
