@@ -269,9 +269,9 @@ def select(
 
 
 def _decided(rule: object, default: bool, word: str) -> bool:
-    if rule is None or (rule == RULE_DEFAULT and not isinstance(rule, bool)):
+    if rule is None or rule == RULE_DEFAULT:
         return default
-    if isinstance(rule, bool) or rule not in (RULE_DISCARD, RULE_KEEP):
+    if rule not in (RULE_DISCARD, RULE_KEEP):
         raise ValueError(
             "trim_rule: expected RULE_DEFAULT (0), RULE_DISCARD (1) or RULE_KEEP (2) for "
             f"{word!r}, got {rule!r}; return one of the constants of nnfast.vocab"
