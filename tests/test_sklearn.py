@@ -8,6 +8,7 @@ import io
 import pickle
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -400,6 +401,10 @@ def test_weights_of_a_batch_that_sum_to_zero(caplog: pytest.LogCaptureFixture) -
         ):
             cls(random_state=0, shuffle=False).fit(X, y, weight)
     assert "the weights of a batch sum to 0" in caplog.text
+    with pytest.raises(
+        ValueError, match="not have, but the weights of a batch sum to 0 in epoch 1"
+    ):
+        MLPClassifier(dropout=0.5, shuffle=False).fit(X, y, weight)
 
 
 class Doubled(MLPClassifier):
@@ -510,6 +515,15 @@ def test_few_rows_of_a_large_network() -> None:
     mine = MLPRegressor(hidden_layer_sizes=(500, 500), random_state=0, max_iter=1)
     observed(mine, X, y)
     close(mine.predict(X[:2]), mine.predict(X)[:2], 1e-9)
+
+
+def test_prediction_leaves_the_threads_of_blas_asleep(digits: tuple[Any, Any]) -> None:
+    mine = copy.deepcopy(digits[1]).set_params(threads=1)
+    time.sleep(0.2)  # those that something else woke
+    mine.predict(DIGITS[0])
+    before = time.process_time()
+    time.sleep(0.03)
+    assert time.process_time() - before < 0.01  # a thread that spins takes all of it
 
 
 def test_unfitted_and_named_columns() -> None:

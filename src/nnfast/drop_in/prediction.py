@@ -88,8 +88,8 @@ def _is_plain(est: Any, X: Any) -> bool:
         or "feature_names_in_" in known
     ):
         return False
-    numbers = X.ravel(order="K")
-    return math.isfinite(np.dot(numbers, numbers))  # too large ones are looked at again
+    total = np.add.reduce(X, axis=None)  # a dot product would wake BLAS's threads, which spin then
+    return math.isfinite(total)  # too large ones are looked at again
 
 
 def _checked_outputs(est: Any, X: Any, call: str) -> Array:
