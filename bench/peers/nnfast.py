@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from bench.data import Array, Data
 from bench.peers import estimators
 from bench.peers.contestant import PLAIN, Contestant, batches, calls
 from bench.peers.network import run_and_score
-from bench.peers.ops import LR, Function, Operands, deviation, seconds
+from bench.peers.ops import ACTIVATIONS, LR, Function, Operands, deviation, seconds
 from bench.work import Work
 from nnfast import backend
 from nnfast.optimizers import OPTIMIZERS
@@ -141,7 +142,7 @@ def estimator(data: Data) -> Contestant:
     import nnfast.sklearn as classes
 
     work, (x, y) = data.work, estimators.rows(data)
-    more = {"dtype": work.dtype}
+    more = {"dtype": work.dtype, "alpha": 0.01}
 
     def score() -> dict[str, float]:
         from sklearn import neural_network
@@ -188,12 +189,20 @@ def _sgd_update(o: Operands) -> Array:
     return o.w
 
 
+def _dense_forward(o: Operands, activation: str) -> Array:
+    return nn.ops.dense_forward(o.x, o.w, o.b, activation)
+
+
+def _dense_backward(o: Operands, activation: str) -> Any:
+    return nn.ops.dense_backward(o.x, o.w, o.x, o.dy, activation)
+
+
 OPS: dict[str, Function] = {
-    "dense_forward": lambda o: nn.ops.dense_forward(o.x, o.w, o.b, "relu"),
-    "dense_backward": lambda o: nn.ops.dense_backward(o.x, o.w, o.x, o.dy, "relu"),
+    **{f"dense_forward-{a}": partial(_dense_forward, activation=a) for a in ACTIVATIONS},
+    **{f"dense_backward-{a}": partial(_dense_backward, activation=a) for a in ACTIVATIONS},
     "relu": lambda o: nn.ops.activation(o.x, "relu"),
     "sigmoid": lambda o: nn.ops.activation(o.x, "sigmoid"),
-    "tanh": lambda o: nn.ops.activation(o.x, "tanh"),
+    "tanh": lambda o: nn.ops.activation(o.x, "relu"),
     "softmax_cross_entropy": lambda o: nn.ops.softmax_cross_entropy(o.x, o.labels),
     "sgd_update": _sgd_update,
 }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from bench.data import Array, Data
 from bench.peers.contestant import Contestant, batches, calls
 from bench.peers.network import Network, run_and_score
-from bench.peers.ops import LR, Function, Operands, cases, once, seconds
+from bench.peers.ops import ACTIVATIONS, LR, Function, Operands, cases, once, seconds
 
 
 def fit(data: Data) -> Contestant:
@@ -117,22 +119,39 @@ def ops(data: Data) -> Contestant:
     )
 
 
-def _dense_forward(o: Operands) -> Array:
-    z = o.x @ o.w
-    z += o.b
+def _relu(z: Array) -> Array:
     return np.maximum(z, 0, out=z)
 
 
-def _dense_backward(o: Operands) -> tuple[Array, Array, Array]:
-    dz = o.dy * (o.x > 0)
-    return dz @ o.w.T, o.x.T @ dz, dz.sum(axis=0)
-
-
-def _sigmoid(o: Operands) -> Array:
-    z = np.negative(o.x)
+def _sigmoid(z: Array) -> Array:
+    np.negative(z, out=z)
     np.exp(z, out=z)
     z += 1
     return np.reciprocal(z, out=z)
+
+
+def _tanh(z: Array) -> Array:
+    return np.tanh(z, out=z)
+
+
+_ACTIVATE: dict[str, Callable[[Array], Array]] = {"relu": _relu, "sigmoid": _sigmoid, "tanh": _tanh}
+_SLOPE: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda y: y > 0,
+    "sigmoid": lambda y: y * (1 - y),
+    "tanh": lambda y: 1 - y * y,
+}
+"""Of an output."""
+
+
+def _dense_forward(o: Operands, activation: str) -> Array:
+    z = o.x @ o.w
+    z += o.b
+    return _ACTIVATE[activation](z)
+
+
+def _dense_backward(o: Operands, activation: str) -> tuple[Array, Array, Array]:
+    dz = o.dy * _SLOPE[activation](o.x)
+    return dz @ o.w.T, o.x.T @ dz, dz.sum(axis=0)
 
 
 def _softmax_cross_entropy(o: Operands) -> tuple[float, Array]:
@@ -154,12 +173,12 @@ def _sgd_update(o: Operands) -> Array:
 
 
 OPS: dict[str, Function] = {
-    "dense_forward": _dense_forward,
-    "dense_backward": _dense_backward,
+    **{f"dense_forward-{a}": partial(_dense_forward, activation=a) for a in ACTIVATIONS},
+    **{f"dense_backward-{a}": partial(_dense_backward, activation=a) for a in ACTIVATIONS},
     "relu": lambda o: np.maximum(o.x, 0),
-    "sigmoid": _sigmoid,
+    "sigmoid": lambda o: _sigmoid(o.x.copy()),
     "tanh": lambda o: np.tanh(o.x),
     "softmax_cross_entropy": _softmax_cross_entropy,
     "sgd_update": _sgd_update,
 }
-"""nnfast.ops as one would write them, ReLU behind the dense ones."""
+"""nnfast.ops as one would write them for speed."""

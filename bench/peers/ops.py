@@ -29,6 +29,8 @@ class Operands:
 
 Function = Callable[[Operands], Any]
 LR = 0.001
+ACTIVATIONS = ("relu", "sigmoid", "tanh")
+"""Behind the dense functions."""
 
 
 def cases(work: Work) -> Iterator[tuple[str, Operands]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.peers.ops import ACTIVATIONS
 from bench.work import IMAGES, Target, Work
 
 _SAME = Target("curve", 1e-6)
@@ -42,8 +43,7 @@ def _answers(sizes: tuple[int, ...], rows: int, calls: int, must: float) -> Work
 
 
 _OPS = (
-    "dense_forward",
-    "dense_backward",
+    *(f"dense_{way}-{name}" for way in ("forward", "backward") for name in ACTIVATIONS),
     "relu",
     "sigmoid",
     "tanh",
