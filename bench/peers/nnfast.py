@@ -142,7 +142,7 @@ def estimator(data: Data) -> Contestant:
     import nnfast.sklearn as classes
 
     work, (x, y) = data.work, estimators.rows(data)
-    more = {"dtype": work.dtype, "alpha": 0.01}
+    more = {"dtype": work.dtype}
 
     def score() -> dict[str, float]:
         from sklearn import neural_network
@@ -202,7 +202,7 @@ OPS: dict[str, Function] = {
     **{f"dense_backward-{a}": partial(_dense_backward, activation=a) for a in ACTIVATIONS},
     "relu": lambda o: nn.ops.activation(o.x, "relu"),
     "sigmoid": lambda o: nn.ops.activation(o.x, "sigmoid"),
-    "tanh": lambda o: nn.ops.activation(o.x, "relu"),
+    "tanh": lambda o: nn.ops.activation(o.x, "tanh"),
     "softmax_cross_entropy": lambda o: nn.ops.softmax_cross_entropy(o.x, o.labels),
     "sgd_update": _sgd_update,
 }
