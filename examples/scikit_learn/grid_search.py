@@ -1,3 +1,5 @@
+"""A grid search over the perceptrons of scikit-learn; it knows nothing of nnfast."""
+
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neural_network import MLPClassifier
