@@ -123,8 +123,8 @@ def _relu(z: Array) -> Array:
     return np.maximum(z, 0, out=z)
 
 
-def _sigmoid(z: Array) -> Array:
-    np.negative(z, out=z)
+def _sigmoid(z: Array, out: Array | None = None) -> Array:
+    z = np.negative(z, out=out)
     np.exp(z, out=z)
     z += 1
     return np.reciprocal(z, out=z)
@@ -134,7 +134,11 @@ def _tanh(z: Array) -> Array:
     return np.tanh(z, out=z)
 
 
-_ACTIVATE: dict[str, Callable[[Array], Array]] = {"relu": _relu, "sigmoid": _sigmoid, "tanh": _tanh}
+_ACTIVATE: dict[str, Callable[[Array], Array]] = {
+    "relu": _relu,
+    "sigmoid": lambda z: _sigmoid(z, z),
+    "tanh": _tanh,
+}
 _SLOPE: dict[str, Callable[[Array], Array]] = {
     "relu": lambda y: y > 0,
     "sigmoid": lambda y: y * (1 - y),
@@ -176,7 +180,7 @@ OPS: dict[str, Function] = {
     **{f"dense_forward-{a}": partial(_dense_forward, activation=a) for a in ACTIVATIONS},
     **{f"dense_backward-{a}": partial(_dense_backward, activation=a) for a in ACTIVATIONS},
     "relu": lambda o: np.maximum(o.x, 0),
-    "sigmoid": lambda o: _sigmoid(o.x.copy()),
+    "sigmoid": lambda o: _sigmoid(o.x),
     "tanh": lambda o: np.tanh(o.x),
     "softmax_cross_entropy": _softmax_cross_entropy,
     "sgd_update": _sgd_update,
