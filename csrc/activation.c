@@ -176,24 +176,33 @@ void FN(activation_backward)(const program *p, const layer *l, const worker *w, 
     }
 }
 
-/* The faces for dense arrays: blocks of them pass through a padded row. y: z where needs_z. */
-static void padded(int64_t name, int64_t n, real *out, const real *y, const real *dy)
+/* The faces for dense arrays, which work in place on the result: whole blocks there, the last elements in a padded row.
+ * y: z where needs_z. */
+static void whole_block(int name, int n, real *out, const real *y, const real *dy)
 {
-    real a[BLOCK], b[BLOCK], slope[BLOCK];
-    for (int64_t i = 0; i < n; i += BLOCK) {
-        const int size = (int)at_most(n - i, BLOCK);
-        const size_t bytes = size * sizeof *out, tail = (round_up(size, LANES) - size) * sizeof *out;
-        memcpy(a, y + i, bytes);
-        memset(a + size, 0, tail);
-        if (dy) {
-            memcpy(b, dy + i, bytes);
-            memset(b + size, 0, tail);
-            if (needs_z((int)name)) FN(activate)((int)name, 1, size, a, 0, slope);
-            FN(gate)((int)name, 1, size, b, 0, needs_z((int)name) ? slope : a, 0);
-        } else
-            FN(activate)((int)name, 1, size, a, 0, NULL);
-        memcpy(out + i, dy ? b : a, bytes);
-    }
+    real slope[BLOCK], f[BLOCK];
+    memmove(out, dy ? dy : y, n * sizeof *out);
+    if (!dy)
+        FN(activate)(name, 1, n, out, 0, NULL);
+    else if (needs_z(name)) {
+        memcpy(f, y, n * sizeof *f);
+        FN(activate)(name, 1, n, f, 0, slope);
+        FN(gate)(name, 1, n, out, 0, slope, 0);
+    } else
+        FN(gate)(name, 1, n, out, 0, y, 0);
+}
+
+static void elementwise(int name, int64_t n, real *out, const real *y, const real *dy)
+{
+    const int64_t whole = n / LANES * LANES, left = n - whole;
+    for (int64_t i = 0; i < whole; i += BLOCK)
+        whole_block(name, (int)at_most(BLOCK, whole - i), out + i, y + i, dy ? dy + i : NULL);
+    if (!left) return;
+    real result[LANES], a[LANES] = {0}, b[LANES] = {0};
+    memcpy(a, y + whole, left * sizeof *a);
+    if (dy) memcpy(b, dy + whole, left * sizeof *b);
+    whole_block(name, LANES, result, a, dy ? b : NULL);
+    memcpy(out + whole, result, left * sizeof *out);
 }
 
 void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z)
@@ -202,7 +211,7 @@ void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const 
     if (name == NN_SOFTMAX)
         for (int64_t r = 0; r < rows; r++) softmax((int)n, (real *)y + r * n, (const real *)z + r * n);
     else
-        padded(name, rows * n, y, z, NULL);
+        elementwise((int)name, rows * n, y, z, NULL);
     restore_denormals(before);
 }
 
@@ -213,7 +222,7 @@ void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, 
         for (int64_t r = 0; r < rows; r++)
             softmax_grad((int)n, (real *)dz + r * n, (const real *)y + r * n, (const real *)dy + r * n);
     else
-        padded(name, rows * n, dz, y, dy);
+        elementwise((int)name, rows * n, dz, y, dy);
     restore_denormals(before);
 }
 

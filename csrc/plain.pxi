@@ -161,28 +161,68 @@ cdef class Plain:
         finally:
             release(&held)
 
+    cdef bint like(self, Held *held, array, Py_buffer *first, kind, bint writable=False) except -1:
+        """Whether an array, held now, has the type and the shape of the first."""
+        cdef Py_buffer *b = hold(held, array, kind, first.ndim, writable)
+        cdef int i
+        if b == NULL:
+            return False
+        for i in range(first.ndim):
+            if b.shape[i] != first.shape[i]:
+                return False
+        return True
+
+    def activation(self, z, dz, name, out):
+        """f(z), or with the gradient dz of y: that of z, from y (z where the derivative needs it) in place of z.
+
+        In `out` unless that is None. Not for large ones, which have work for several threads.
+        """
+        cdef Held held
+        cdef Py_buffer *first
+        cdef const nn_table *table
+        cdef int64_t n, columns, activation
+        held.n = 0
+        try:
+            kind = kind_of(z)
+            code = self.codes.get(name) if type(name) is str else None
+            if kind is None or code is None:
+                return None
+            first = hold(&held, z, kind, -1)
+            if first == NULL or first.ndim == 0:
+                return None
+            n, columns, activation = first.len // first.itemsize, first.shape[first.ndim - 1], code
+            if n >= 2 * ELEMENTS_OF_A_THREAD or (dz is not None and not self.like(&held, dz, first, kind)):
+                return None
+            y = empty(z.shape, kind) if out is None else out
+            if not self.like(&held, y, first, kind, True):
+                return None
+            table = self.tables[kind is FLOAT64]
+            if dz is None:
+                table.activation(activation, n // columns, columns, held.buffers[1].buf, first.buf)
+            else:
+                table.activation_grad(activation, n // columns, columns, held.buffers[2].buf, first.buf,
+                                      held.buffers[1].buf)
+            return y
+        finally:
+            release(&held)
+
     def sgd_update(self, theta, gradient, lr):
         """True: theta -= lr * gradient is done. Not for large ones, which have work for several threads."""
         cdef Held held
         cdef Py_buffer *to
-        cdef Py_buffer *from_
-        cdef int64_t i, n
+        cdef int64_t n
         held.n = 0
         try:
             kind = kind_of(theta)
             if kind is None or type(lr) is not float or not isfinite(lr):
                 return None
             to = hold(&held, theta, kind, -1, True)
-            from_ = hold(&held, gradient, kind, -1) if to != NULL else NULL
-            if from_ == NULL or to.ndim != from_.ndim:
+            if to == NULL or not self.like(&held, gradient, to, kind):
                 return None
-            for i in range(to.ndim):
-                if to.shape[i] != from_.shape[i]:
-                    return None
             n = to.len // to.itemsize
             if n >= 2 * ELEMENTS_OF_A_THREAD:
                 return None
-            self.tables[kind is FLOAT64].sgd_update(n, to.buf, from_.buf, lr)
+            self.tables[kind is FLOAT64].sgd_update(n, to.buf, held.buffers[1].buf, lr)
             return True
         finally:
             release(&held)

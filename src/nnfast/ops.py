@@ -133,13 +133,18 @@ def activation(
     z: ArrayLike, name: str, *, out: Array | None = None, threads: int | None = None
 ) -> Array:
     """Return f(z), same shape as z, for f of `nnfast.activations.NAMES` (softmax: last axis)."""
+    machine = backend.current()
+    if threads is None and machine.plain:
+        y = machine.plain.activation(z, None, name, out)
+        if y is not None:
+            return y
     z = _real("z", z)
     name = activations.canonical(name)
     dtype = _common(z)
     result = _Out(out, z.shape, dtype)
     if z.size:
         z = _dense(z, dtype)
-        backend.current().activation(z, name, result.array, backend.resolve_threads(threads))
+        machine.activation(z, name, result.array, backend.resolve_threads(threads))
     return result.done()
 
 
@@ -156,8 +161,13 @@ def activation_grad(
 
     "gelu" and "silu" need z itself.
     """
-    y, dy = _real("y", y), _real("dy", dy)
     name = _differentiable(name)
+    machine = backend.current()
+    if threads is None and machine.plain and name not in activations.NEEDS_Z:
+        gradient = machine.plain.activation(y, dy, name, out)
+        if gradient is not None:
+            return gradient
+    y, dy = _real("y", y), _real("dy", dy)
     dtype = _common(y, dy)
     _expect("dy", dy, y.shape, "the shape of y")
     result = _Out(out, y.shape, dtype)
@@ -165,8 +175,7 @@ def activation_grad(
         y = _before(z, name, y.shape)
     if y.size:
         y, dy = _dense(y, dtype), _dense(dy, dtype)
-        machine, number = backend.current(), backend.resolve_threads(threads)
-        machine.activation_grad(y, dy, name, result.array, number)
+        machine.activation_grad(y, dy, name, result.array, backend.resolve_threads(threads))
     return result.done()
 
 
