@@ -135,6 +135,7 @@ def read(reader: Any, data: bytes, cuts: list[int]) -> tuple[list[int], list[lis
 )
 @example(b"a b\nc", [2], 10_000, 10**9)
 @example(b"a a b c d\na\n", [], 10_000, 2)
+@example(b"bb a a\na a\nc\n", [], 10_000, 1)  # the second prune takes a word before one that stays
 @example(b"12345678\n123456789 1234567\n", [8], 10_000, 10**9)
 @example(b"\0 a\0 a \0\0", [], 10_000, 10**9)
 def test_c_reads_what_python_reads(data: bytes, cuts: list[int], longest: int, most: int) -> None:
