@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from nnfast import corpus, formats
+from nnfast import formats
+from nnfast.formats import packed
 
 Path_ = str | os.PathLike[str]
 
@@ -46,7 +47,7 @@ class LineSentence:
 
     def __iter__(self) -> Iterator[list[str]]:
         if isinstance(self.source, str | os.PathLike):
-            with corpus.open_file(self.source) as file:
+            with packed.reading(self.source) as file:
                 yield from self._sentences(file)
         else:
             self.source.seek(0)
@@ -106,7 +107,7 @@ class Text8Corpus:
 
     def __iter__(self) -> Iterator[list[str]]:
         length, words, rest = self.max_sentence_length, list[str](), b""
-        with corpus.open_file(self.fname) as file:
+        with packed.reading(self.fname) as file:
             while data := file.read(1 << 20):
                 text = rest + data
                 end = max(text.rfind(b" "), text.rfind(b"\n")) + 1

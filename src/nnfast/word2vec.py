@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from nnfast import (
     progress,
     rng,
     threads,
+    vocab,
     word_queries,
     word_training,
 )
@@ -228,7 +229,8 @@ class Word2Vec:
         self._mark: Mark | None = None
         self._course: Course | None = None
         self._passed = Totals()
-        self._take(Weights.drawn(Vocabulary((), np.empty(0, np.int64)), vector_size, self.seed))
+        self._weights: Weights | None = None
+        self.wv = KeyedVectors((), np.empty((0, self.vector_size), np.float32))
 
         if sentences is not None or corpus_file is not None:
             source = self._source(sentences, corpus_file, "sentences")
@@ -290,23 +292,29 @@ class Word2Vec:
     ) -> None:
         """Choose the vocabulary from counts by word; see `build_vocab`."""
         self._check_update(update)
-        self._choose(counts_of(word_freq), update, trim_rule, keep_raw_vocab)
+        words, counts = list(word_freq), list(word_freq.values())
+        self._choose(words, counts, update, trim_rule, keep_raw_vocab)
         self.corpus_count = corpus_count or 0
-        self.corpus_total_words = sum(word_freq.values())
-        self._corpus = self._mark = None
+        self.corpus_total_words = sum(counts)
 
     def init_weights(self) -> None:
         """Begin anew with the vocabulary: draw the vectors that it began with."""
-        self._take(Weights.drawn(self._weights.vocabulary, self.vector_size, self.seed))
-        self.epochs_trained = 0
+        self._draw(self._learned.vocabulary)
 
     def reset_from(self, other_model: Word2Vec) -> None:
         """Take another model's vocabulary and corpus, and begin anew."""
-        self._weights.vocabulary = other_model._weights.vocabulary
+        self._draw(other_model._learned.vocabulary)
         self.corpus_count = other_model.corpus_count
         self.corpus_total_words = other_model.corpus_total_words
         self._corpus, self._mark = other_model._corpus, other_model._mark
-        self.init_weights()
+
+    @property
+    def _learned(self) -> Weights:
+        if self._weights is None:
+            raise RuntimeError(
+                "vocabulary: expected a model with words, got one without; call build_vocab first"
+            )
+        return self._weights
 
     def _source(self, iterable: Any, file: Any, name: str) -> Source:
         return sentences_.checked_source(iterable, file, name, self.max_sentence_length)
@@ -321,41 +329,54 @@ class Word2Vec:
             max_vocab_size=self.max_vocab_size,
             cache=self._cache,
         )
-        self._choose(counted, update, trim_rule, keep_raw_vocab)
-        self._corpus, self._mark = counted.encode(self._weights.vocabulary), mark
+        self._choose(counted.words, counted.counts.tolist(), update, trim_rule, keep_raw_vocab)
+        self._corpus, self._mark = counted.encode(self._learned.vocabulary), mark
         self.corpus_count = counted.n_sentences
         self.corpus_total_words = counted.n_raw_words
 
     def _check_update(self, update: bool) -> None:
-        if update and not len(self.wv):
-            raise RuntimeError(
-                "update: expected a model with words, got one without; build the vocabulary "
-                "without update the first time"
-            )
+        if update:
+            _ = self._learned
 
-    def _choose(self, counted: Any, update: bool, trim_rule: Any, keep_raw_vocab: bool) -> None:
+    def _choose(
+        self,
+        words: Sequence[Any],
+        counts: Sequence[int],
+        update: bool,
+        trim_rule: Any,
+        keep_raw_vocab: bool,
+    ) -> None:
         """Choose the words, and make their vectors."""
-        chosen = counted.vocabulary(
-            self.min_count, self.max_final_vocab, trim_rule, bool(self.sorted_vocab)
+        chosen = vocab.select(
+            words,
+            counts,
+            min_count=self.min_count,
+            max_final_vocab=self.max_final_vocab,
+            trim_rule=trim_rule,
+            sorted_vocab=bool(self.sorted_vocab),
+            known=self._learned.vocabulary if update else None,
         )
-        counts = dict(zip(counted.words, counted.counts.tolist(), strict=True))
-        self.raw_vocab = counts if keep_raw_vocab else {}
+        self.raw_vocab = dict(zip(words, counts, strict=True)) if keep_raw_vocab else {}
+        self._corpus = self._mark = None
         if update:
             self._collect()
-            self._take(self._weights.grown(_extended(self._weights.vocabulary, chosen, counts), self.seed))
+            self._take(self._learned.grown(chosen, self.seed))
         else:
-            self._take(Weights.drawn(chosen, self.vector_size, self.seed))
-            self.epochs_trained = 0
+            self._draw(chosen)
+
+    def _draw(self, vocabulary: Vocabulary) -> None:
+        """Begin with initial vectors."""
+        self._take(Weights.drawn(vocabulary, self.vector_size, self.seed))
+        self.epochs_trained = 0
 
     def _take(self, weights: Weights) -> None:
         weights.add_outputs(self.negative > 0, self.hs > 0)
-        self._weights = weights
-        words = weights.vocabulary
+        self._weights, words = weights, weights.vocabulary
         self.wv = KeyedVectors(words.words, weights.vectors, words.counts)
 
     def _collect(self) -> None:
         """Copy the vectors to their place, if `wv` has got others."""
-        weights, vectors = self._weights, self.wv.vectors
+        weights, vectors = self._learned, self.wv.vectors
         if vectors.shape != weights.vectors.shape:
             raise ValueError(
                 f"wv.vectors: expected shape {weights.vectors.shape}, got {vectors.shape}; "
@@ -417,10 +438,7 @@ class Word2Vec:
             checkpoint of another training.
         """
         self._check_objective()
-        if not len(self.wv):
-            raise RuntimeError(
-                "vocabulary: expected words, got none; call build_vocab before train"
-            )
+        weights = self._learned
         source = self._source(corpus_iterable, corpus_file, "corpus_iterable")
         listeners = word_training.checked_callbacks(callbacks)
         shown = progress.listener(self.verbose if verbose is None else verbose, progress.WordBar)
@@ -442,9 +460,9 @@ class Word2Vec:
         if checkpoint is not None:
             course.backup = BackupAndRestore(checkpoint)
             found = course.backup.find(
-                self._weights,
+                weights,
                 lambda: word_training.digest_of(course),
-                word_training.fingerprint_of(course, self._weights.vocabulary.words),
+                word_training.fingerprint_of(course, weights.vocabulary.words),
             )
         began = time.perf_counter()
         self._course = course
@@ -454,7 +472,7 @@ class Word2Vec:
             self._course, self._passed = None, course.passed
             self.epochs_trained = course.epochs_begun
             self.total_train_time += time.perf_counter() - began
-            self.wv.fill_norms(force=True)
+            self.wv.norms = None
         if course.backup is not None:
             course.backup.finish()
         return course.passed.effective, encoded.n_raw_words * course.epoch
@@ -480,7 +498,7 @@ class Word2Vec:
             self._corpus = self._mark = None
             self._corpus = corpus.encode(
                 source.read,
-                self._weights.vocabulary,
+                self._learned.vocabulary,
                 max_sentence_length=source.max_sentence_length,
                 cache=self._cache,
             )
@@ -497,7 +515,7 @@ class Word2Vec:
         self, encoded: Corpus, alpha: float, min_alpha: float, compute_loss: bool
     ) -> Word2VecJob:
         """Return the first epoch's job."""
-        weights = self._weights
+        weights = self._learned
         weights.add_outputs(self.negative > 0, self.hs > 0)
         words = weights.vocabulary
         cores = backend.get_num_threads()
@@ -540,7 +558,7 @@ class Word2Vec:
         return self._outputs("syn1", "hs=1")
 
     def _outputs(self, name: str, needs: str) -> Rows:
-        rows = self._weights.arrays().get(name)
+        rows = None if self._weights is None else self._weights.arrays().get(name)
         if rows is None:
             raise AttributeError(f"{name}: expected a model trained with {needs}")
         return rows
@@ -606,7 +624,7 @@ class Word2Vec:
                 "score: expected a model of hierarchical softmax alone, got "
                 f"hs={self.hs}, negative={self.negative}; train one with hs=1, negative=0"
             )
-        huffman = self._weights.vocabulary.huffman()
+        huffman = self._learned.vocabulary.huffman()
         index = self.wv.key_to_index
         return np.array(
             [
@@ -645,9 +663,10 @@ class Word2Vec:
 
     def save(self, path: Path_) -> None:
         """Write the model as safetensors: it can be trained further. No code, no corpus."""
-        words, vocabulary = self._weights, self._weights.vocabulary
         self._collect()
-        files.save(path, self._facts(), vocabulary.words, vocabulary.counts, words.arrays())
+        weights = self._learned
+        words = weights.vocabulary
+        files.save(path, self._facts(), words.words, words.counts, weights.arrays())
 
     @classmethod
     def load(cls, path: Path_) -> Word2Vec:
@@ -667,10 +686,13 @@ class Word2Vec:
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        self._collect()
-        weights = self._weights
-        rows = {name: np.ascontiguousarray(array) for name, array in weights.arrays().items()}
-        return {"facts": self._facts(), "vocabulary": weights.vocabulary, "rows": rows}
+        state: dict[str, Any] = {"facts": self._facts(), "vocabulary": None, "rows": {}}
+        if self._weights is not None:
+            self._collect()
+            state["vocabulary"] = self._weights.vocabulary
+            rows = self._weights.arrays()
+            state["rows"] = {name: np.ascontiguousarray(array) for name, array in rows.items()}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._restore(**state)
@@ -681,34 +703,16 @@ class Word2Vec:
         return {"settings": settings, "counts": counts, "history": self.history.get_state()}
 
     def _restore(
-        self, facts: dict[str, Any], vocabulary: Vocabulary, rows: Mapping[str, Rows]
+        self, facts: dict[str, Any], vocabulary: Vocabulary | None, rows: Mapping[str, Rows]
     ) -> None:
         Word2Vec.__init__(self, **facts["settings"])
         for name in _COUNTS:
             setattr(self, name, facts["counts"][name])
         self.history.set_state(facts["history"])
-        made = {name: padded(array) for name, array in rows.items()}
-        self._take(
-            Weights(
-                vocabulary,
-                self.vector_size,
-                made["vectors"],
-                made.get("syn1neg"),
-                made.get("syn1"),
-            )
-        )
-
-
-def _extended(
-    old: Vocabulary, fresh: Vocabulary, counts: Mapping[Any, int]
-) -> Vocabulary:
-    """Return the old words, with what `counts` adds to theirs, and the fresh ones behind them."""
-    added = np.array([counts.get(word, 0) for word in old.words], np.int64)
-    new = [place for place, word in enumerate(fresh.words) if word not in old]
-    return Vocabulary(
-        (*old.words, *(fresh.words[place] for place in new)),
-        np.concatenate([old.counts + added, fresh.counts[new]]),
-    )
+        if vocabulary is not None:
+            made = {name: padded(array) for name, array in rows.items()}
+            outputs = made.get("syn1neg"), made.get("syn1")
+            self._take(Weights(vocabulary, self.vector_size, made["vectors"], *outputs))
 
 
 def _rate(name: str, value: Any) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnfast import formats, word_queries
+from nnfast.formats import vectors as files
 from nnfast.vectors import KeyedVectors
 from nnfast.word2vec import Word2Vec
 
@@ -94,42 +95,21 @@ def _train(options: argparse.Namespace) -> None:
     if options.read_vocab is None:
         model.build_vocab(corpus_file=options.train)
     else:
-        model.build_vocab_from_freq(_read_vocabulary(options.read_vocab))
+        model.build_vocab_from_freq(files.read_counts(options.read_vocab))
     if options.debug > 0:
         print(f"Vocab size: {len(model.wv)}")
         print(f"Words in train file: {model.corpus_total_words}", flush=True)
-    counts = zip(model.wv.index_to_key, model.wv.expandos["count"].tolist(), strict=True)
+    words = model.wv.index_to_key
     if options.save_vocab is not None:
-        _write_pairs(options.save_vocab, counts)
+        files.write_counts(options.save_vocab, words, model.wv.expandos["count"].tolist())
     if options.output is None:
         return
     model.train(corpus_file=options.train, checkpoint=options.checkpoint)
     if options.classes:
         labels = word_queries.classes(model.wv.vectors, options.classes)
-        _write_pairs(options.output, zip(model.wv.index_to_key, labels.tolist(), strict=True))
+        files.write_counts(options.output, words, labels.tolist())
     else:
         model.wv.save_word2vec_format(options.output, binary=bool(options.binary))
-
-
-def _write_pairs(path: Path, pairs: Any) -> None:
-    with formats.replacing(path) as file:
-        for word, number in pairs:
-            file.write(f"{word} {number}\n".encode(errors="surrogateescape"))
-
-
-def _read_vocabulary(path: Path) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    lines = path.read_bytes().decode(errors="surrogateescape").split("\n")
-    for number, line in enumerate(lines, 1):
-        word, _, count = line.strip().rpartition(" ")
-        if not line.strip():
-            continue
-        if not word or not count.isdecimal():
-            raise ValueError(
-                f"{path}, line {number}: expected a word and its count, got {line!r:.80}"
-            )
-        counts[word] = int(count)
-    return counts
 
 
 def _nearest(options: argparse.Namespace) -> None:
