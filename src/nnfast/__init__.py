@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nnfast.diagnosis import diagnose
     from nnfast.patching import patch_sklearn, unpatch_sklearn
     from nnfast.search import minimize
+    from nnfast.vectors import KeyedVectors
 else:
 
     def __getattr__(name: str) -> Any:
@@ -51,6 +52,8 @@ else:
             from nnfast.patching import patch_sklearn as found
         elif name == "unpatch_sklearn":
             from nnfast.patching import unpatch_sklearn as found
+        elif name == "KeyedVectors":
+            from nnfast.vectors import KeyedVectors as found
         else:
             raise AttributeError(f"module 'nnfast' has no attribute {name!r}")
         return found
@@ -84,6 +87,7 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "History",
+    "KeyedVectors",
     "LambdaCallback",
     "LayerNorm",
     "LearningRateScheduler",
