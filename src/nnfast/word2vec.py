@@ -26,6 +26,7 @@ from nnfast import (
 )
 from nnfast import sentences as sentences_
 from nnfast.backups import BackupAndRestore
+from nnfast.callbacks import LambdaCallback
 from nnfast.corpus import Corpus
 from nnfast.formats import word2vec as files
 from nnfast.history import History
@@ -452,7 +453,8 @@ class Word2Vec:
             self.compute_loss if compute_loss is None else bool(compute_loss),
         )
         self.history = History()
-        listeners = [*listeners, self.history, *([] if shown is None else [shown])]
+        forgets = LambdaCallback(on_epoch_end=self._forget_lengths)
+        listeners = [forgets, *listeners, self.history, *([] if shown is None else [shown])]
         for listener in listeners:
             listener.model = self
         course = Course(job, epochs, encoded.n_words, listeners)
@@ -472,7 +474,7 @@ class Word2Vec:
             self._course, self._passed = None, course.passed
             self.epochs_trained = course.epochs_begun
             self.total_train_time += time.perf_counter() - began
-            self.wv.norms = None
+            self._forget_lengths()
         if course.backup is not None:
             course.backup.finish()
         return course.passed.effective, encoded.n_raw_words * course.epoch
@@ -483,6 +485,10 @@ class Word2Vec:
         `history` has the means, epoch by epoch.
         """
         return (self._passed if self._course is None else self._course.passed).loss
+
+    def _forget_lengths(self, *_: object) -> None:
+        """Let `wv` look at the vectors again, which have changed."""
+        self.wv.norms = None
 
     def _check_objective(self) -> None:
         if not self.hs and not self.negative:
