@@ -676,3 +676,6 @@ def permutation(order, uint64_t seed, uint64_t epoch):
     cdef int64_t *to = <int64_t *>arrays.take(order, True)
     with nogil:
         nn_permutation(to, n, seed, epoch)
+
+
+include "corpus.pxi"

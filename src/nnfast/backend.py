@@ -76,6 +76,41 @@ class Trace(Run, Protocol):
     d: dict[int, Array]
 
 
+class CorpusReader(Protocol):
+    """Gives the words of a text ids, in the order in which they are first seen.
+
+    A token stands between bytes of ASCII white space, a sentence ends at a newline or when it is
+    full. Any other byte is part of a token. Blocks may cut the text anywhere.
+    """
+
+    @property
+    def n_raw_words(self) -> int:
+        """Tokens so far."""
+
+    @property
+    def n_sentences(self) -> int:
+        """Sentences that have ended; one without tokens is none."""
+
+    def feed(self, data: memoryview, out: NDArray[np.int32]) -> tuple[int, int, bool]:
+        """Read a block; return the bytes read, the entries of `out`, and whether to prune now.
+
+        `out` receives ids, and -1 behind each sentence; it has 4 places more than the block has
+        bytes. Reading stops behind a sentence that leaves more words than were asked for.
+        """
+
+    def finish(self, out: NDArray[np.int32]) -> tuple[int, bool]:
+        """End the last token and sentence; return the entries of `out`, and whether to prune."""
+
+    def prune(self, least: int) -> NDArray[np.int32]:
+        """Forget words of lower counts; return the new id of each, or -1."""
+
+    def words(self) -> list[bytes]:
+        """Return the words by id."""
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return their counts."""
+
+
 class Backend(Protocol):
     """What both machines offer. Arrays are checked before; `out`-like ones are C-contiguous."""
 
@@ -122,6 +157,18 @@ class Backend(Protocol):
 
     def sgd_update(self, theta: Array, gradient: Array, lr: float, threads: int) -> None:
         """Theta -= lr * gradient, in place."""
+
+    def corpus_reader(self, max_sentence_length: int, max_words: int) -> CorpusReader:
+        """Return a reader of a text that asks to be pruned when it has seen more words."""
+
+    def remap_corpus(
+        self, ids: NDArray[np.int32], places: NDArray[np.int32], is_open: bool
+    ) -> tuple[int, int, bool]:
+        """Give tokens other ids in place: i becomes places[i], a token with -1 there goes.
+
+        The end of a sentence, -1 in `ids`, goes where nothing is left of it; `is_open` says
+        whether one has begun before. Returns what is left of `ids`, sentences ended, `is_open`.
+        """
 
 
 class NativeBackend:
@@ -260,6 +307,17 @@ class NativeBackend:
     def sgd_update(self, theta: Array, gradient: Array, lr: float, threads: int) -> None:
         """Theta -= lr * gradient, in place."""
         self._native.sgd_update(*self._table(theta), theta, gradient, lr, threads)
+
+    def corpus_reader(self, max_sentence_length: int, max_words: int) -> CorpusReader:
+        """Return a reader of a text that asks to be pruned when it has seen more words."""
+        seed = int.from_bytes(os.urandom(8), "little")
+        return self._native.CorpusReader(max_sentence_length, max_words, seed)
+
+    def remap_corpus(
+        self, ids: NDArray[np.int32], places: NDArray[np.int32], is_open: bool
+    ) -> tuple[int, int, bool]:
+        """Give tokens other ids in place; return what is left, sentences ended, `is_open`."""
+        return self._native.remap_corpus(ids, places, is_open)
 
     def max_threads(self) -> int:
         """Return the threads that OpenMP would use: its environment and its callers' settings."""

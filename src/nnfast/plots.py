@@ -102,6 +102,57 @@ def plot_history(
     return figure
 
 
+def plot_words(
+    words: Sequence[str],
+    points: Any,
+    shares: Any,
+    path: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Draw words at their points, (n, 2), whose axes have these shares of the variance."""
+    side = float(np.clip(2.2 * len(words) ** 0.35, 5, 14))
+    with _figure(path, (1.3 * side, side)) as figure:
+        axes = figure.subplots()
+        axes.scatter(*points.T, s=14, color=_BLUE, linewidths=0)
+        first, second = (f"principal component ({share:.0%} of variance)" for share in shares)
+        axes.set(xlabel=f"first {first}", ylabel=f"second {second}")
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.margins(0.08)
+        axes.grid(color=_PALE, lw=0.6)
+        figure.draw_without_rendering()
+        axes.autoscale(False)
+        _label(axes, [_short(word, 24) for word in words], points)
+    return figure
+
+
+def _label(axes: Any, words: Sequence[str], points: Any) -> None:
+    """Write words beside their points, (n, 2), in order, each where it hides least."""
+    pixels = axes.figure.dpi / 72
+    dots, frame = axes.transData.transform(points), axes.get_window_extent()
+    angles = np.radians([0, 180, 90, 270, 30, 150, 210, 330])
+    ways = np.round(np.stack([np.cos(angles), np.sin(angles)], axis=1), 6)
+    ways = np.concatenate([distance * ways for distance in (6, 16, 28, 42)])
+    low, high = dots - 3 * pixels, dots + 3 * pixels  # what is taken: by dots, then by words too
+    for word, point, dot in zip(words, points, dots, strict=True):
+        label = axes.annotate(word, point, (0, 0), textcoords="offset points", color=_INK, size=9)
+        box = label.get_window_extent()
+        half = np.array([box.width, box.height]) / 2 + pixels
+        centres = dot + ways * pixels + np.sign(ways) * half
+        ends, begins = centres + half, centres - half
+        sides = np.minimum(high, ends[:, None]) - np.maximum(low, begins[:, None])
+        hidden = np.prod(np.maximum(sides, 0), axis=2).sum(axis=1)
+        outside = ((begins < frame.min) | (ends > frame.max)).any(axis=1)
+        best = np.lexsort([np.arange(len(ways)), hidden, outside])[0]
+        low, high = np.vstack([low, begins[best]]), np.vstack([high, ends[best]])
+        label.set(position=(centres[best] - dot) / pixels, ha="center", va="center")
+        if best >= len(angles):
+            axes.plot(
+                *axes.transData.inverted().transform([dot, centres[best]]).T,
+                color=_PALE,
+                lw=0.8,
+                zorder=0.5,
+            )
+
+
 @contextlib.contextmanager
 def _figure(path: str | os.PathLike[str] | None, size: tuple[float, float]) -> Iterator[Any]:
     """Give a figure in our style, and write it to `path`, if any, at the end."""

@@ -1,28 +1,29 @@
-"""Word vectors: look-up, similarity, analogies, files. gensim's names and meanings.
+"""Word vectors: the nearest, similarity, analogies, files. gensim's names and meanings.
 
 Formulas are on cosines: cos(a, b) = a b / (|a| |b|), 0 where a vector is zero.
 """
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import DTypeLike
 
-Array = NDArray[Any]
-Key = str | int
-"""A word; or another label, or a row's number where no key equals it."""
+from nnfast.formats import FormatError
+from nnfast.keyed_rows import SINGLE, Array, Key, KeyedRows, unit
+
+if TYPE_CHECKING:
+    from nnfast.word_pairs import Correlation
 
 Item = Key | Array | tuple[Key | Array, float]
 """What `most_similar` adds up: a key or a vector, with a weight or without."""
 
-_SINGLE = (str, int, np.integer)
 
-
-class KeyedVectors:
+class KeyedVectors(KeyedRows):
     """Vectors of words, or of other keys.
 
     Parameters
@@ -58,234 +59,6 @@ class KeyedVectors:
     Names and meanings are those of gensim 4 (gensim.models.KeyedVectors), whose constructor alone
     differs. Where a zero vector gives NaN there, a similarity is 0 here.
     """
-
-    def __init__(
-        self, words: Sequence[Key], vectors: ArrayLike, counts: ArrayLike | None = None
-    ) -> None:
-        self.index_to_key: list[Key] = list(words)
-        self.key_to_index: dict[Key, int] = {key: i for i, key in enumerate(self.index_to_key)}
-        if len(self.key_to_index) < len(self.index_to_key):
-            twice = next(k for i, k in enumerate(words) if self.key_to_index[k] != i)
-            raise ValueError(f"words: expected each once, got {twice!r} twice; leave one out")
-        self.expandos: dict[str, Array] = {}
-        self.vectors = vectors
-        if counts is not None:
-            self.expandos["count"] = self._column("counts", counts).astype(np.int64)
-
-    @property
-    def vectors(self) -> Array:
-        """The vectors, (n, vector_size)."""
-        return self._vectors
-
-    @vectors.setter
-    def vectors(self, vectors: ArrayLike) -> None:
-        array = np.asarray(vectors)
-        if array.ndim != 2 or len(array) != len(self):
-            raise ValueError(
-                f"vectors: expected shape ({len(self)}, vector_size), a row a word, "
-                f"got {array.shape}"
-            )
-        self._vectors = array if array.dtype.kind == "f" else array.astype(np.float32)
-        self.norms: Array | None = None
-
-    @property
-    def vector_size(self) -> int:
-        """Numbers in a vector."""
-        return int(self._vectors.shape[1])
-
-    def __len__(self) -> int:
-        return len(self.index_to_key)
-
-    def __contains__(self, key: object) -> bool:
-        return self._find(key) >= 0
-
-    def __repr__(self) -> str:
-        return f"KeyedVectors<vector_size={self.vector_size}, {len(self)} keys>"
-
-    def __getitem__(self, keys: Key | Iterable[Key]) -> Array:
-        """Return the vector of a key, (vector_size,), or of several, (n, vector_size)."""
-        if isinstance(keys, _SINGLE):
-            return self.get_vector(keys)
-        return cast(Array, self._vectors[[self.get_index(key) for key in keys]])
-
-    def __setitem__(self, keys: Key | Sequence[Key], vectors: ArrayLike) -> None:
-        """Set the vectors of keys, old or new."""
-        self.add_vectors(keys, vectors, replace=True)
-
-    # --- rows -------------------------------------------------------------------------------------
-
-    def get_index(self, key: Key, default: int | None = None) -> int:
-        """Return the row of a key; `default`, or without one KeyError, if there is none."""
-        index = self._find(key)
-        if index >= 0:
-            return index
-        if default is None:
-            raise self._unknown(key)
-        return default
-
-    def has_index_for(self, key: Key) -> bool:
-        """Whether the key has a vector."""
-        return key in self
-
-    def get_vector(self, key: Key, norm: bool = False) -> Array:
-        """Return the vector of a key, of length 1 if `norm`; read-only.
-
-        Raises
-        ------
-        KeyError
-            The key has no vector.
-        """
-        index = self.get_index(key)
-        vector = self._vectors[index]
-        if norm:
-            vector = vector / self._lengths()[index]
-        vector.setflags(write=False)
-        return vector
-
-    def get_normed_vectors(self) -> Array:
-        """Return all vectors, each of length 1; a new array, (n, vector_size)."""
-        return cast(Array, self._vectors / self._lengths()[:, None])
-
-    def fill_norms(self, force: bool = False) -> None:
-        """Compute `norms`, with `force` even if they are there."""
-        if self.norms is None or force:
-            norms = np.sqrt(np.einsum("ij,ij->i", self._vectors, self._vectors))
-            norms[norms == 0] = 1
-            self.norms = norms
-
-    def get_mean_vector(
-        self,
-        keys: Sequence[Key | Array] | Array,
-        weights: ArrayLike | None = None,
-        pre_normalize: bool = True,
-        post_normalize: bool = False,
-        ignore_missing: bool = True,
-    ) -> Array:
-        """Return the weighted mean of vectors: sum of w v over sum of abs(w).
-
-        Parameters
-        ----------
-        keys
-            Keys, or vectors, which are taken as they are.
-        weights : array_like, shape (n,), optional
-            1 each, if not given.
-        pre_normalize
-            Take the vectors of keys of length 1.
-        post_normalize
-            Scale the mean to length 1.
-        ignore_missing
-            Pass over keys that have no vector.
-
-        Raises
-        ------
-        ValueError
-            No keys, or not as many weights as keys.
-        KeyError
-            A key has no vector, and `ignore_missing` is False.
-        """
-        if len(keys) == 0:
-            raise ValueError("keys: expected at least one key or vector to take the mean of, got 0")
-        scales = np.ones(len(keys)) if weights is None else np.asarray(weights, np.float64)
-        if scales.shape != (len(keys),):
-            raise ValueError(
-                f"weights: expected one for each of {len(keys)} keys, got shape {scales.shape}"
-            )
-        total, mean = 0.0, np.zeros(self.vector_size, self._vectors.dtype)
-        for key, weight in zip(keys, scales.tolist(), strict=True):
-            if isinstance(key, np.ndarray):
-                vector = self._fitting(key)
-            elif key in self or not ignore_missing:
-                vector = self.get_vector(key, norm=pre_normalize)
-            else:
-                continue
-            mean += weight * vector
-            total += abs(weight)
-        if total > 0:
-            mean /= total
-        return _unit(mean) if post_normalize else mean
-
-    def add_vector(self, key: Key, vector: ArrayLike) -> int:
-        """Add a vector and return its row; a key that is there keeps its own.
-
-        One at a time copies all of them each time: `add_vectors` adds many at once.
-        """
-        self.add_vectors([key], np.asarray(vector)[None])
-        return self.get_index(key)
-
-    def add_vectors(
-        self,
-        keys: Key | Sequence[Key],
-        weights: ArrayLike,
-        extras: dict[str, ArrayLike] | None = None,
-        replace: bool = False,
-    ) -> None:
-        """Add vectors at the end.
-
-        Parameters
-        ----------
-        keys
-            One key, or n.
-        weights : array_like, shape (vector_size,) or (n, vector_size)
-            Their vectors.
-        extras : dict of array_like, shape (n,), optional
-            Their attributes; one that is not given is 0.
-        replace
-            Keys that are there get the new vectors; else they keep their own.
-
-        Raises
-        ------
-        ValueError
-            The shapes do not fit.
-        """
-        listed: list[Key] = [keys] if isinstance(keys, _SINGLE) else list(keys)
-        rows = np.asarray(weights, self._vectors.dtype)
-        rows = rows[None] if rows.ndim == 1 else rows
-        if rows.shape != (len(listed), self.vector_size):
-            raise ValueError(
-                f"weights: expected shape ({len(listed)}, {self.vector_size}), a row a key, "
-                f"got {np.shape(weights)}"
-            )
-        new, old = [], []
-        for i, key in enumerate(listed):
-            if key not in self.key_to_index:
-                self.key_to_index[key] = len(self.index_to_key)
-                self.index_to_key.append(key)
-                new.append(i)
-            elif replace:
-                old.append(i)
-        places = [self.key_to_index[listed[i]] for i in old]
-        vectors = np.concatenate([self._vectors, rows[new]])
-        vectors[places] = rows[old]
-        self.vectors = vectors
-        given = {name: np.asarray(extra) for name, extra in (extras or {}).items()}
-        for name in {**self.expandos, **given}:
-            extra = given.get(name, np.zeros(len(listed), np.int64))
-            values = self.expandos.get(name, np.zeros(0, extra.dtype))
-            column = np.zeros(len(self), values.dtype)
-            column[: len(values)] = values
-            column[len(self) - len(new) :] = extra[new]
-            if name in given:
-                column[places] = extra[old]
-            self.expandos[name] = column
-
-    def get_vecattr(self, key: Key, attr: str) -> Any:
-        """Return an attribute of a key, for example its "count"; KeyError if there is none."""
-        if attr not in self.expandos:
-            names = ", ".join(map(repr, self.expandos)) or "none"
-            raise KeyError(f"attribute {attr!r}: expected one that was set ({names})")
-        return self.expandos[attr][self.get_index(key)]
-
-    def set_vecattr(self, key: Key, attr: str, val: Any) -> None:
-        """Set an attribute of a key; a new one is 0 (a text: None) for all other keys."""
-        index = self.get_index(key)
-        if attr not in self.expandos:
-            dtype = np.asarray(val).dtype
-            plain = np.dtype(object) if dtype.kind in "US" else dtype
-            self.expandos[attr] = np.full(len(self), None if plain.kind == "O" else 0, plain)
-        column = self.expandos[attr]
-        if not np.can_cast(np.asarray(val).dtype, column.dtype, "same_kind"):
-            raise TypeError(f"attribute {attr!r}: expected {column.dtype}, got {val!r:.100}")
-        column[index] = val
 
     # --- the nearest ------------------------------------------------------------------------------
 
@@ -419,7 +192,7 @@ class KeyedVectors:
         if not known:
             raise ValueError("words: expected at least one word of the vocabulary, got none")
         vectors = np.array([self.get_vector(word, norm=use_norm) for word in known])
-        similarities = vectors @ _unit(vectors.mean(axis=0))
+        similarities = vectors @ unit(vectors.mean(axis=0))
         return sorted(zip(similarities.tolist(), known, strict=True), reverse=True)
 
     def doesnt_match(self, words: Sequence[Key]) -> Key:
@@ -448,7 +221,7 @@ class KeyedVectors:
         """
         if not (len(ws1) and len(ws2)):
             raise ZeroDivisionError("ws1, ws2: expected at least one word in each, got none in one")
-        means = (_unit(self.get_mean_vector(words, pre_normalize=False)) for words in (ws1, ws2))
+        means = (unit(self.get_mean_vector(words, pre_normalize=False)) for words in (ws1, ws2))
         return float(next(means) @ next(means))
 
     @staticmethod
@@ -472,12 +245,12 @@ class KeyedVectors:
         KeyError
             A key has no vector.
         """
-        if isinstance(word_or_vector, _SINGLE):
+        if isinstance(word_or_vector, SINGLE):
             vector = self.get_vector(word_or_vector)
         else:
             vector = self._fitting(word_or_vector)
         rows = [self.get_index(word) for word in other_words] or slice(None)
-        cosines = self._vectors[rows] @ _unit(vector) / self._lengths()[rows]
+        cosines = self._vectors[rows] @ unit(vector) / self._lengths()[rows]
         return cast(Array, 1 - cosines)
 
     def closer_than(self, key1: Key, key2: Key) -> list[Key]:
@@ -495,48 +268,279 @@ class KeyedVectors:
         """Return the key of a list that is most similar to `key1`."""
         return keys_list[int(np.argmin(self.distances(key1, keys_list)))]
 
+    # --- how good they are ------------------------------------------------------------------------
+
+    def evaluate_word_analogies(
+        self,
+        analogies: str | os.PathLike[str],
+        restrict_vocab: int | None = 300_000,
+        case_insensitive: bool = True,
+        dummy4unknown: bool = False,
+    ) -> tuple[float, list[dict[str, Any]]]:
+        """Score the vectors on questions "a is to b as c is to ...".
+
+        Parameters
+        ----------
+        analogies
+            A file like word2vec's questions-words.txt: four words a line, in sections that begin
+            with a line ": name". May be compressed.
+        restrict_vocab
+            Know the first so many words only.
+        case_insensitive
+            Compare words in capitals; the first row of those that are equal stands for all.
+        dummy4unknown
+            Count questions with unknown words as wrong; else they do not count.
+
+        Returns
+        -------
+        score : float
+            The share of right answers.
+        sections : list of dict
+            "section", "correct" and "incorrect" of each, questions as four words; the last one,
+            "Total accuracy", has all.
+
+        Raises
+        ------
+        FormatError
+            No questions in the file.
+        """
+        from nnfast import analogies as task
+
+        sections = task.read_questions(analogies, case_insensitive)
+        words, vectors = self._first(restrict_vocab)
+        return task.evaluate(words, vectors, sections, case_insensitive, dummy4unknown)
+
+    def evaluate_word_pairs(
+        self,
+        pairs: str | os.PathLike[str],
+        delimiter: str = "\t",
+        encoding: str = "utf8",
+        restrict_vocab: int | None = 300_000,
+        case_insensitive: bool = True,
+        dummy4unknown: bool = False,
+    ) -> tuple[Correlation, Correlation, float]:
+        """Correlate cosines with people's judgments of how alike two words are.
+
+        Parameters
+        ----------
+        pairs
+            A file like wordsim353.tsv: two words and a number a line; "#" begins a comment. May be
+            compressed.
+        delimiter, encoding
+            Of the file.
+        restrict_vocab, case_insensitive
+            See `evaluate_word_analogies`.
+        dummy4unknown
+            Give pairs with unknown words the cosine 0; else they do not count.
+
+        Returns
+        -------
+        pearson, spearman : Correlation
+            (statistic, pvalue).
+        oov_ratio : float
+            Percent of pairs with unknown words.
+
+        Raises
+        ------
+        ValueError
+            No pair of known words.
+        """
+        from nnfast import word_pairs as task
+        from nnfast.analogies import first_rows
+
+        read = task.read_pairs(pairs, delimiter, encoding, case_insensitive)
+        words, vectors = self._first(restrict_vocab)
+        return task.evaluate(first_rows(words, case_insensitive), vectors, read, dummy4unknown)
+
+    # --- elsewhere --------------------------------------------------------------------------------
+
+    def save_word2vec_format(
+        self,
+        fname: str | os.PathLike[str],
+        fvocab: str | os.PathLike[str] | None = None,
+        binary: bool = False,
+        total_vec: int | None = None,
+        write_header: bool = True,
+        sort_attr: str = "count",
+    ) -> None:
+        """Write the file of vectors that word2vec, gensim and others read.
+
+        Parameters
+        ----------
+        fname
+            Packed, if its name ends in .gz, .bz2 or .xz.
+        fvocab
+            Also write each word and its `sort_attr` to this file.
+        binary
+            float32 numbers, else text with digits that give back their bits.
+        total_vec
+            The number of words for the first line, if it is another one.
+        write_header
+            Write the first line: numbers of words and dimensions. GloVe's files have none.
+        sort_attr
+            The attribute whose greatest values come first; as rows are, if there is none.
+
+        Raises
+        ------
+        FormatError
+            A word has white space in it.
+        OSError
+            A file cannot be written; an older one stays as it was.
+        """
+        from nnfast.formats import vectors as files
+
+        words, rows = self.index_to_key, self._vectors
+        values = self.expandos.get(sort_attr)
+        if values is not None:
+            order = np.argsort(-values, kind="stable")
+            words, rows, values = [words[i] for i in order.tolist()], rows[order], values[order]
+        elif fvocab is not None:
+            raise ValueError(
+                f"fvocab: expected the attribute {sort_attr!r} to write, which no word has"
+            )
+        header = total_vec if total_vec is not None else len(words)
+        files.write(fname, words, rows, binary=binary, header=header if write_header else None)
+        if fvocab is not None and values is not None:
+            files.write_counts(fvocab, words, values.tolist())
+
+    @classmethod
+    def load_word2vec_format(
+        cls,
+        fname: str | os.PathLike[str],
+        fvocab: str | os.PathLike[str] | None = None,
+        binary: bool = False,
+        encoding: str = "utf8",
+        unicode_errors: str = "strict",
+        limit: int | None = None,
+        datatype: DTypeLike = np.float32,
+        no_header: bool = False,
+    ) -> Self:
+        """Read a file of vectors that word2vec, gensim or others wrote.
+
+        Parameters
+        ----------
+        fname
+            Unpacked, if its name ends in .gz, .bz2 or .xz.
+        fvocab
+            A file of words and counts. Without one, the attribute "count" is made up: n for the
+            first word down to 1 for the last, as gensim does.
+        binary
+            Numbers are float32, not text.
+        encoding, unicode_errors
+            How bytes become words; "replace" or "ignore" pass over what is not in the encoding.
+        limit
+            Read the first so many words only.
+        datatype
+            The vectors' dtype.
+        no_header
+            The first line is a word already, as in GloVe's files.
+
+        Raises
+        ------
+        FormatError
+            The file breaks the format, or does not hold what its first line says; the message says
+            where and what to do.
+
+        Warns
+        -----
+        UserWarning
+            A word stands twice: the first one is kept.
+        """
+        from nnfast.formats import vectors as files
+
+        words, vectors = files.read(
+            fname,
+            binary=binary,
+            limit=limit,
+            dtype=datatype,
+            encoding=encoding,
+            unicode_errors=unicode_errors,
+            no_header=no_header,
+        )
+        counts: list[int] | range = range(len(words), 0, -1)
+        if fvocab is not None:
+            known = files.read_counts(fvocab, encoding, unicode_errors)
+            missing = next((word for word in words if word not in known), None)
+            if missing is not None:
+                raise FormatError(
+                    f"{os.fspath(fvocab)}: expected a count for each word of {os.fspath(fname)}, "
+                    f"got none for {missing!r}; take the file that was written with it"
+                )
+            counts = [known[word] for word in words]
+        return cls(words, vectors, counts)
+
+    def to_gensim(self) -> Any:
+        """Return a copy as gensim.models.KeyedVectors; ModuleNotFoundError without gensim."""
+        try:
+            from gensim.models import KeyedVectors as Theirs
+        except ImportError:
+            raise ModuleNotFoundError("to_gensim needs gensim; pip install gensim") from None
+        theirs = Theirs(self.vector_size, len(self), self._vectors.dtype)
+        theirs.index_to_key = list(self.index_to_key)
+        theirs.key_to_index = dict(self.key_to_index)
+        theirs.next_index = len(self)
+        theirs.vectors[...] = self._vectors
+        theirs.expandos = {name: column.copy() for name, column in self.expandos.items()}
+        return theirs
+
+    @classmethod
+    def from_gensim(cls, vectors: Any) -> Self:
+        """Return a copy of a gensim.models.KeyedVectors."""
+        ours = cls(vectors.index_to_key, np.array(vectors.vectors))
+        ours.expandos = {name: np.array(column) for name, column in vectors.expandos.items()}
+        return ours
+
+    def plot(self, words: Sequence[Key], path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw words on the plane on which their vectors, of length 1, differ most.
+
+        The axes are the first two principal components of these words.
+
+        Parameters
+        ----------
+        words
+            At least two.
+        path
+            A file to write the picture to; its name's end is the format.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        KeyError
+            A word has no vector.
+        ModuleNotFoundError
+            matplotlib is not there.
+        ValueError
+            Fewer than two words, or the name ends in no format.
+        """
+        from nnfast import plots
+
+        if isinstance(words, SINGLE) or len(words) < 2:
+            raise ValueError(f"words: expected a list of at least two words, got {words!r:.100}")
+        rows = np.array([self.get_vector(word, norm=True) for word in words], np.float64)
+        rows -= rows.mean(axis=0)
+        left, sizes, _ = np.linalg.svd(rows, full_matrices=False)
+        sizes = np.append(sizes, 0.0)
+        points = np.column_stack([left, np.zeros(len(left))])[:, :2] * sizes[:2]
+        shares = sizes[:2] ** 2 / (np.sum(sizes**2) or 1)
+        return plots.plot_words([str(word) for word in words], points, shares, path)
+
     # --- inside -----------------------------------------------------------------------------------
 
-    def _find(self, key: Any) -> int:
-        """The row of a key, -1 if there is none."""
-        index = self.key_to_index.get(key, -1)
-        if index < 0 and isinstance(key, int | np.integer) and 0 <= key < len(self):
-            return int(key)
-        return index
-
-    def _unknown(self, key: object) -> KeyError:
-        """The error for a key without a vector; its hint is cheap, for loops that catch it."""
-        hint = ""
-        if isinstance(key, str):
-            others = (key.lower(), key.title(), key.upper(), key.strip().replace(" ", "_"))
-            near = next((other for other in others if other in self.key_to_index), None)
-            hint = f"; did you mean {near!r}?" if near is not None else ""
-        return KeyError(f"{key!r:.100} is none of the {len(self)} keys that have vectors{hint}")
-
-    def _fitting(self, vector: Array) -> Array:
-        if np.shape(vector) != (self.vector_size,):
-            raise ValueError(
-                f"vector: expected shape ({self.vector_size},), got {np.shape(vector)}"
-            )
-        return vector
-
-    def _lengths(self) -> Array:
-        self.fill_norms()
-        return cast(Array, self.norms)
-
-    def _column(self, name: str, values: ArrayLike) -> Array:
-        column = np.asarray(values)
-        if column.shape != (len(self),):
-            raise ValueError(
-                f"{name}: expected one for each of {len(self)} words, got shape {column.shape}"
-            )
-        return column
+    def _first(self, restrict_vocab: int | None) -> tuple[list[Key], Array]:
+        """The first keys and their vectors, of length 1 and at least float32."""
+        dtype = np.result_type(self._vectors, np.float32)
+        rows = slice(restrict_vocab)
+        vectors = self._vectors[rows] / self._lengths()[rows, None].astype(dtype)
+        return self.index_to_key[rows], vectors
 
     def _named(self, scores: Array, topn: int | None, given: list[Any], start: int) -> Any:
         """The keys of the highest scores, without those given; all scores if topn is None."""
         if topn is None:
             return scores
-        rows = {self._find(key) for key in given if isinstance(key, _SINGLE)}
+        rows = {self._find(key) for key in given if isinstance(key, SINGLE)}
         most = topn + len(rows)
         best = np.arange(len(scores))
         if most < len(scores):
@@ -550,11 +554,6 @@ def _listed(items: Any) -> list[Any]:
     """A list of keys, vectors or weighted ones, of one of them or of several."""
     if items is None:
         return []
-    if isinstance(items, _SINGLE) or (isinstance(items, np.ndarray) and items.ndim == 1):
+    if isinstance(items, SINGLE) or (isinstance(items, np.ndarray) and items.ndim == 1):
         return [items]
     return list(items)
-
-
-def _unit(vector: Array) -> Array:
-    """The vector, of length 1; a zero vector stays one."""
-    return vector / (np.linalg.norm(vector) or 1)

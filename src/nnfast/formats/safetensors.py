@@ -109,13 +109,22 @@ def write(
         file.write(little.reshape(-1).view(np.uint8).data)
 
 
-def load(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def load(
+    path: str | os.PathLike[str], mapped: frozenset[str] = frozenset()
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Read what `save`, or another writer of the format, has written.
+
+    Parameters
+    ----------
+    path
+    mapped
+        Names of tensors that stay in the file: they are read when they are used.
 
     Returns
     -------
     tensors : dict of str to array
-        New, writable arrays in the machine's byte order, in the header's order.
+        New, writable arrays in the machine's byte order, in the header's order; those `mapped` are
+        read-only, in the file's order of bytes.
     metadata : dict of str to str
 
     Raises
@@ -126,12 +135,14 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     """
     with open(path, "rb") as file:
         try:
-            return _load(file, os.fstat(file.fileno()).st_size)
+            return _load(file, os.fstat(file.fileno()).st_size, mapped)
         except FormatError as error:
             raise FormatError(f"{os.fspath(path)}: {error}") from None
 
 
-def _load(file: BufferedIOBase, file_size: int) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def _load(
+    file: BufferedIOBase, file_size: int, mapped: frozenset[str]
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     length = int.from_bytes(file.read(8), "little")
     if file_size < 8:
         raise FormatError(f"{file_size} bytes are too few for a safetensors file")
@@ -162,7 +173,8 @@ def _load(file: BufferedIOBase, file_size: int) -> tuple[dict[str, NDArray[Any]]
         )
     tensors = dict.fromkeys(header, np.empty(0))
     for name in by_offset:
-        tensors[name] = _read_tensor(file, name, header[name])
+        read = _map_tensor if name in mapped and spans[name][0] < spans[name][1] else _read_tensor
+        tensors[name] = read(file, name, header[name])
     return tensors, metadata
 
 
@@ -260,3 +272,11 @@ def _read_tensor(file: BufferedIOBase, name: str, entry: dict[str, Any]) -> NDAr
         raise FormatError(f"tensor {name!r}: a BOOL is neither 0 nor 1")
     tensor = raw.view(dtype).reshape(entry["shape"])
     return tensor.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _map_tensor(file: BufferedIOBase, name: str, entry: dict[str, Any]) -> NDArray[Any]:
+    """Map what `_read_tensor` would read, and go on behind it."""
+    dtype, start = np.dtype(_DTYPES[entry["dtype"]]), file.tell()
+    tensor = np.memmap(file, dtype, "r", start, tuple(entry["shape"]))
+    file.seek(start + tensor.nbytes)
+    return tensor.view(np.ndarray)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nnfast.losses import LOSSES
 from nnfast.plan import Array, Job, Plan
 from nnfast.reference import activations, dense, losses
+from nnfast.reference.corpus import CorpusReader, remap_corpus
 from nnfast.reference.rng import permutation
 from nnfast.reference.run import ReferenceRun, forward
 from nnfast.reference.step import Step
@@ -22,6 +23,8 @@ class ReferenceBackend:
 
     name = "reference"
     permutation = staticmethod(permutation)
+    corpus_reader = CorpusReader
+    remap_corpus = staticmethod(remap_corpus)
 
     def run(self, job: Job) -> ReferenceRun:
         """Return the job, ready to advance."""
