@@ -4,20 +4,20 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from math import isfinite
 from time import monotonic
 
+from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from numpy import empty, ndarray, zeros
+from numpy import empty, ndarray
 
 from nnfast.plan import Csr
 
 cdef extern from "nnfast.h" nogil:
     const char *NN_NAMES
-    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_MORE, NN_PYTHON, NN_DENSE, NN_ACTIVATION
+    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_MORE, NN_PYTHON
     ctypedef struct nn_row:
         int64_t op
         double attributes[NN_MAX_ATTRIBUTES]
@@ -46,8 +46,6 @@ cdef extern from "nnfast.h" nogil:
         const nn_row *rows
         int64_t n_rows, n_in, n_out
         void *theta
-        const void *bias
-        int64_t pass_dx
         nn_source x, y
         nn_sparse csr
         const int64_t *labels
@@ -75,6 +73,17 @@ cdef extern from "nnfast.h" nogil:
         int64_t step, phase, block, rows_done
         double loss_sum
         nn_wanted wanted
+    ctypedef struct nn_dense:
+        int64_t rows, n_in, n_out, activation, threads
+        const void *x
+        const void *w
+        const void *b
+        void *y
+        const void *dy
+        void *dx
+        void *dw
+        void *db
+        int64_t add
     ctypedef struct nn_tile:
         int64_t y_row, x_row, x_k, x_seg, w_k, w_seg, segs, seg, start, end
         double rate
@@ -86,7 +95,8 @@ cdef extern from "nnfast.h" nogil:
         void (*settle)(nn_call *) noexcept nogil
         void (*release)(nn_call *) noexcept nogil
         void (*predict_row)(const nn_call *, const void *, void *) noexcept nogil
-        int (*dense_backward)(nn_call *, const nn_source *, void *, void *) noexcept nogil
+        int (*dense_forward)(const nn_dense *) noexcept nogil
+        int (*dense_backward)(const nn_dense *) noexcept nogil
         void (*activation)(int64_t, int64_t, int64_t, void *, const void *) noexcept nogil
         void (*activation_grad)(int64_t, int64_t, int64_t, void *, const void *, const void *) noexcept nogil
         int (*softmax_cross_entropy)(int64_t, int64_t, double, double *, void *, const void *,
@@ -109,8 +119,6 @@ cdef extern from "rng.h" nogil:
 
 cdef enum:
     ELEMENTS_OF_A_THREAD = 1 << 16  # below which another thread costs more than it brings
-
-cdef double SERIAL_BELOW = 0.5e6  # FLOP a thread, as Job.serial_below
 
 NAMES = NN_NAMES.decode()
 # Element types by NumPy's kind and size, in the order of enum nn_type.
@@ -151,20 +159,6 @@ cdef class Arrays:
         PyObject_GetBuffer(array, &self.buffers[self.n], flags | (PyBUF_WRITABLE if writable else 0))
         self.n += 1
         return self.buffers[self.n - 1].buf
-
-    cdef Py_buffer *plain(self, array, int ndim, bint writable=False) except? NULL:
-        """The buffer of an array that a kernel takes as it is: contiguous floats or doubles. Else NULL. -1: any axes."""
-        cdef Py_buffer *b = &self.buffers[self.n]
-        if type(array) is not ndarray:
-            return NULL
-        try:
-            PyObject_GetBuffer(array, b, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
-        except (BufferError, ValueError):
-            return NULL
-        self.n += 1
-        if ndim >= 0 and b.ndim != ndim or (b.format[0] != c'f' and b.format[0] != c'd') or b.format[1]:
-            return NULL
-        return NULL if b.len == 0 or <uintptr_t>b.buf % b.itemsize else b
 
     cdef void release(self) noexcept:
         while self.n:
@@ -371,178 +365,7 @@ cdef class Predictor:
         )
 
 
-# ---- nnfast.ops: one dense layer ----
-
-cdef void dense_row(nn_row *row, int64_t source, int64_t n_in, int64_t n_out, int64_t activation, bint bias) noexcept:
-    memset(row, 0, sizeof(nn_row))
-    row.op = NN_DENSE
-    row.attributes[0], row.attributes[1], row.attributes[2] = n_in, n_out, activation
-    row.attributes[3] = bias
-    row.attributes[4] = 1  # trainable
-    row.inputs[0], row.inputs[1], row.output, row.buffer = source, -1, source + n_in, -1
-
-
-cdef void one_layer(nn_call *c, const nn_row *rows, int64_t n_rows, int64_t n, int64_t n_in, int64_t n_out,
-                    int64_t threads) noexcept:
-    memset(c, 0, sizeof(nn_call))
-    c.rows, c.n_rows, c.n_in, c.n_out, c.n_theta = rows, n_rows, n_in, n_out, n_in * n_out
-    c.n = c.batch = n
-    c.loss = c.optimizer = -1
-    c.threads, c.serial_below = threads, SERIAL_BELOW
-
-
-cdef int forward(const nn_table *table, int64_t n, int64_t n_in, int64_t n_out, void *y, nn_source x, void *w,
-                 const void *b, int64_t activation, int64_t threads) except -1:
-    cdef nn_row row
-    cdef nn_call c
-    cdef int status = NN_MORE
-    cdef int64_t i
-    cdef int64_t *order = <int64_t *>malloc(n * sizeof(int64_t))
-    dense_row(&row, 0, n_in, n_out, activation, b != NULL)
-    one_layer(&c, &row, 1, n, n_in, n_out, threads)
-    c.x, c.theta, c.bias, c.outputs, c.order = x, w, b, y, order
-    try:
-        if order == NULL:
-            raise MemoryError
-        for i in range(n):
-            order[i] = i
-        if table.prepare(&c):
-            raise MemoryError("out of memory for the workspace of dense_forward")
-        while status == NN_MORE:
-            with nogil:
-                status = table.advance(&c, 1.0)
-            PyErr_CheckSignals()
-    finally:
-        table.release(&c)
-        free(order)
-    return 0
-
-
-cdef int backward(const nn_table *table, int64_t n, int64_t n_in, int64_t n_out, void *dx, void *dw, void *db,
-                  nn_source x, void *w, nn_source y, nn_source dy, int64_t activation, int64_t threads) except -1:
-    """The plan is (identity, dense): the gradient of the identity's output is dx."""
-    cdef nn_row rows[2]
-    cdef nn_call c
-    cdef int status
-    memset(rows, 0, sizeof(nn_row))
-    rows[0].op, rows[0].attributes[0], rows[0].output = NN_ACTIVATION, n_in, n_in
-    rows[0].inputs[1] = rows[0].theta = rows[0].buffer = -1
-    dense_row(&rows[1], n_in, n_in, n_out, activation, True)
-    one_layer(&c, rows, 2, n, n_in, n_out, threads)
-    c.x, c.y, c.theta, c.gradient, c.pass_dx = x, dy, w, dw, dx != NULL
-    c.bias = db  # a place to read a bias from, which no gradient depends on
-    with nogil:
-        status = table.dense_backward(&c, &y, dx, db)
-    if status:
-        raise MemoryError("out of memory for the workspace of dense_backward")
-    return 0
-
-
-def dense_forward(str isa, bint is_double, x, w, b, int64_t activation, out, int64_t threads):
-    """out = activation(x w + b), x of any real type and strides, the others dense."""
-    cdef Arrays arrays = Arrays()
-    n_in, n_out = w.shape
-    forward(table_of(isa, is_double), len(x), n_in, n_out, arrays.take(out, True), source(arrays, x), arrays.take(w),
-            arrays.take(b), activation, threads)
-
-
-def dense_backward(str isa, bint is_double, x, w, y, dy, int64_t activation, dx, dw, db, int64_t threads):
-    """dx (or None), dw and db of a dense layer; x, y and dy of any real type and strides, the others dense."""
-    cdef Arrays arrays = Arrays()
-    n_in, n_out = w.shape
-    backward(table_of(isa, is_double), len(x), n_in, n_out, arrays.take(dx, True), arrays.take(dw, True),
-             arrays.take(db, True), source(arrays, x), arrays.take(w), source(arrays, y), source(arrays, dy), activation,
-             threads)
-
-
-cdef nn_source rows_of(const Py_buffer *b) noexcept:
-    cdef nn_source s
-    memset(&s, 0, sizeof(s))
-    s.data, s.row_stride, s.stride, s.type = <const char *>b.buf, b.shape[1] * b.itemsize, b.itemsize, b.itemsize == 8
-    return s
-
-
-cdef bint alike(const Py_buffer *a, const Py_buffer *b) noexcept:
-    cdef int i
-    if a.ndim != b.ndim or a.itemsize != b.itemsize:
-        return False
-    for i in range(a.ndim):
-        if a.shape[i] != b.shape[i]:
-            return False
-    return True
-
-
-cdef class Plain:
-    """The functions of nnfast.ops for the arrays that a hand-written network has, at the lowest latency: contiguous, of
-    one type, of the right shapes. For others they do nothing and say so. default_threads() is asked where None is
-    given and there is work for a second one."""
-
-    cdef const nn_table *tables[2]
-    cdef object default_threads
-
-    def __cinit__(self, str isa, default_threads):
-        self.tables[0], self.tables[1] = table_of(isa, False), table_of(isa, True)
-        self.default_threads = default_threads
-
-    cdef int64_t threads(self, number, double flop) except -1:
-        if flop < 2 * SERIAL_BELOW:
-            return 1
-        return self.default_threads() if number is None else number
-
-    def dense_forward(self, x, w, b, int64_t activation, out, threads):
-        """y, which is `out` unless that is None; or None."""
-        cdef Arrays arrays = Arrays()
-        cdef const Py_buffer *from_ = arrays.plain(x, 2)
-        cdef const Py_buffer *weight = arrays.plain(w, 2) if from_ != NULL else NULL
-        cdef const Py_buffer *bias = NULL
-        if weight == NULL or from_.itemsize != weight.itemsize or from_.shape[1] != weight.shape[0]:
-            return None
-        cdef int64_t n = from_.shape[0], n_in = weight.shape[0], n_out = weight.shape[1]
-        if b is not None:
-            bias = arrays.plain(b, 1)
-            if bias == NULL or bias.itemsize != from_.itemsize or bias.shape[0] != n_out:
-                return None
-        y = empty((n, n_out), x.dtype) if out is None else out
-        cdef const Py_buffer *to = arrays.plain(y, 2, True)
-        if to == NULL or to.itemsize != from_.itemsize or to.shape[0] != n or to.shape[1] != n_out:
-            return None
-        forward(self.tables[from_.itemsize == 8], n, n_in, n_out, to.buf, rows_of(from_),
-                weight.buf, bias.buf if bias != NULL else NULL, activation,
-                self.threads(threads, 2.0 * n * n_in * n_out))
-        return y
-
-    def dense_backward(self, x, w, y, dy, int64_t activation, bint need_dx, threads):
-        """(dx, dw, db), or None."""
-        cdef Arrays arrays = Arrays()
-        cdef const Py_buffer *from_ = arrays.plain(x, 2)
-        cdef const Py_buffer *weight = arrays.plain(w, 2) if from_ != NULL else NULL
-        cdef const Py_buffer *to = arrays.plain(y, 2) if weight != NULL else NULL
-        cdef const Py_buffer *slope = arrays.plain(dy, 2) if to != NULL else NULL
-        if slope == NULL or not alike(to, slope) or from_.itemsize != weight.itemsize or to.itemsize != from_.itemsize:
-            return None
-        cdef int64_t n = from_.shape[0], n_in = weight.shape[0], n_out = weight.shape[1]
-        if from_.shape[1] != n_in or to.shape[0] != n or to.shape[1] != n_out:
-            return None
-        kind = x.dtype
-        dx = empty((n, n_in), kind) if need_dx else None
-        dw, db = empty((n_in, n_out), kind), zeros(n_out, kind)
-        backward(self.tables[from_.itemsize == 8], n, n_in, n_out, arrays.take(dx, True), arrays.take(dw, True),
-                 arrays.take(db, True), rows_of(from_), weight.buf, rows_of(to), rows_of(slope), activation,
-                 self.threads(threads, 6.0 * n * n_in * n_out))
-        return dx, dw, db
-
-    def sgd_update(self, theta, gradient, lr):
-        """Whether it is done."""
-        cdef Arrays arrays = Arrays()
-        cdef const Py_buffer *to = arrays.plain(theta, -1, True)
-        cdef const Py_buffer *from_ = arrays.plain(gradient, -1) if to != NULL else NULL
-        if from_ == NULL or not alike(to, from_) or type(lr) is not float or not isfinite(lr):
-            return False
-        cdef int64_t n = to.len // to.itemsize
-        if n >= 2 * ELEMENTS_OF_A_THREAD:
-            return False
-        self.tables[to.itemsize == 8].sgd_update(n, to.buf, from_.buf, lr)
-        return True
+include "plain.pxi"
 
 
 # Dense arrays below: C-contiguous, of the type that is_double names. The work is elementwise, or by rows, so each thread

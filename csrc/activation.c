@@ -182,12 +182,12 @@ static void padded(int64_t name, int64_t n, real *out, const real *y, const real
     real a[BLOCK], b[BLOCK], slope[BLOCK];
     for (int64_t i = 0; i < n; i += BLOCK) {
         const int size = (int)at_most(n - i, BLOCK);
-        const size_t bytes = size * sizeof *out;
-        memset(a, 0, sizeof a);
-        memset(b, 0, sizeof b);
+        const size_t bytes = size * sizeof *out, tail = (round_up(size, LANES) - size) * sizeof *out;
         memcpy(a, y + i, bytes);
+        memset(a + size, 0, tail);
         if (dy) {
             memcpy(b, dy + i, bytes);
+            memset(b + size, 0, tail);
             if (needs_z((int)name)) FN(activate)((int)name, 1, size, a, 0, slope);
             FN(gate)((int)name, 1, size, b, 0, needs_z((int)name) ? slope : a, 0);
         } else

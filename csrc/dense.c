@@ -41,11 +41,11 @@ static void copy_parameters(const layer *l, int widest, real *weights, real *bia
     }
 }
 
-/* The bias lies behind the weights, unless the call has it apart. */
+/* The bias lies behind the weights. */
 void FN(dense_copy)(const program *p, const layer *l, void *plain, real *packed, bool unpack)
 {
     real *weights = (real *)plain + l->theta;
-    real *bias = l->use_bias && !p->call->bias ? weights + (int64_t)l->n_in * l->n_out : NULL;
+    real *bias = l->use_bias ? weights + (int64_t)l->n_in * l->n_out : NULL;
     if (l->narrow)
         FN(narrow_copy)(l, weights, bias, packed, unpack);
     else
@@ -54,7 +54,6 @@ void FN(dense_copy)(const program *p, const layer *l, void *plain, real *packed,
 
 void FN(dense_ready)(const program *p, const layer *l)
 {
-    if (p->call->bias) memcpy(p->theta + l->bias, p->call->bias, l->n_out * sizeof(real));
     if (l->in[0].need_dx && !l->narrow)
         for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q))
             FN(dense_transpose)(p, l, q, 0, l->n_in);

@@ -50,6 +50,20 @@ INLINE panel transposed_panels(int columns, int widest)
     return panel_at((panel){0, 0, columns, widest * LANES, LANES});
 }
 
+/* Panel width is a matter of speed alone: narrow panels for few rows keep more of them in registers. */
+INLINE int widest_panel(int64_t rows)
+{
+    if (REGISTERS == 32) return rows > 4 && rows <= 16 ? 1 : 4;
+    return rows <= 4 ? 4 : 2;
+}
+
+/* The stride of rows of n elements: whole vectors, and not so that a column lies in one set of the cache. */
+INLINE int64_t padded_row(int64_t n)
+{
+    const int64_t row = round_up(n, 16);
+    return row * sizeof(real) % 1024 ? row : row + 64 / (int64_t)sizeof(real);
+}
+
 /* One input of a layer, and the gradient that goes back there. */
 typedef struct edge {
     int from;             /* the layer whose output it is, -1: X */

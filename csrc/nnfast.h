@@ -116,8 +116,6 @@ typedef struct nn_call {
     const nn_row *rows;
     int64_t n_rows, n_in, n_out;
     void *theta;               /* [n_theta] read, and written when there is an optimizer */
-    const void *bias;          /* for nnfast.ops: NULL, or the bias of the one dense row ... */
-    int64_t pass_dx;           /* ... and 1: dX is wanted although no layer below learns */
     nn_source x;               /* [samples][n_in], or data = NULL and ... */
     nn_sparse csr;             /* ... X in compressed rows, which only dense rows of the plan read */
     nn_source y;               /* [samples][n_out], or data = NULL */
@@ -151,6 +149,16 @@ typedef struct nn_call {
     nn_wanted wanted;  /* after NN_PYTHON */
 } nn_call;
 
+/* One dense layer on dense arrays, for nnfast.ops. */
+typedef struct nn_dense {
+    int64_t rows, n_in, n_out, activation, threads;
+    const void *x, *w, *b; /* [rows][n_in], [n_in][n_out], [n_out] or NULL */
+    void *y;               /* [rows][n_out]; z where the derivative needs it (gelu, silu) */
+    const void *dy;
+    void *dx, *dw, *db; /* dx may be NULL */
+    int64_t add;        /* 1: dw and db hold the sums over rows before, a multiple of 256 */
+} nn_dense;
+
 /* The strides of one register tile (tile.h has the formula).
  * Where the sum starts, and how it ends. UPDATE: other[m][n] = fma(-rate, sum, other[m][n]); y is then only read. */
 enum { START_ZERO, START_BIAS, START_OUTPUT };
@@ -178,8 +186,8 @@ typedef struct nn_table {
     void (*release)(nn_call *call);
     void (*predict_row)(const nn_call *call, const void *x, void *y); /* a prepared call; [n_in] to [n_out] */
     /* nnfast.ops; matrices are [rows][n] */
-    /* y: outputs, but z where the derivative needs it (gelu, silu) */
-    int (*dense_backward)(nn_call *call, const nn_source *y, void *dx, void *db);
+    int (*dense_forward)(const nn_dense *layer); /* 0, or -1: out of memory */
+    int (*dense_backward)(const nn_dense *layer);
     void (*activation)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
     void (*activation_grad)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
     int (*softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,

@@ -180,9 +180,9 @@ void FN(sgd_update)(int64_t n, void *theta, const void *gradient, double rate)
     const vec step = splat((real)rate);
     real *w = theta;
     const real *g = gradient;
-    for (int64_t i = 0; i < n; i += LANES) {
-        const int left = (int)at_most(n - i, LANES);
-        store_first(w + i, fnma_(step, load_first(g + i, left), load_first(w + i, left)), left);
-    }
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) store(w + i, fnma_(step, load(g + i), load(w + i)));
+    const int left = (int)(n - i);
+    if (left) store_first(w + i, fnma_(step, load_first(g + i, left), load_first(w + i, left)), left);
     restore_denormals(before);
 }

@@ -15,9 +15,8 @@ static int producer(const program *p, int64_t offset)
 
 static layer *add_layer(program *p, layer l)
 {
-    l.row = round_up(l.n_out, 16);
-    if (l.op == NN_LAYER_NORM) l.row += 16; /* its 1/deviation lies behind what is kept of a row (norm.c) */
-    if (l.row * sizeof(real) % 1024 == 0) l.row += 64 / sizeof(real); /* keep columns out of one cache set */
+    /* behind what layer_norm keeps of a row lies its 1/deviation (norm.c) */
+    l.row = padded_row(l.op == NN_LAYER_NORM ? round_up(l.n_out, 16) + 16 : l.n_out);
     p->layers[p->n_layers] = l;
     return p->layers + p->n_layers++;
 }
@@ -80,14 +79,14 @@ static void add_rows(program *p)
     }
 }
 
-/* Columns pay where a block has some vectors of rows; nnfast.ops wants its arrays in rows, and so does Python. Smoothed
+/* Columns pay where a block has some vectors of rows; Python wants its arrays in rows. Smoothed
  * labels stay in rows: one-hot targets, which columns have, would give them other bits. */
 static void choose_columns(program *p, int64_t rows)
 {
     layer *last = p->layers + p->n_layers - 1;
     last->narrow = last->op == NN_DENSE && last->n_out <= MAX_NARROW && rows >= LANES && !last->penalised &&
                    !reads_sparse(p, last) && !last->constrained && !(p->smooth && p->call->labels) &&
-                   p->call->loss != NN_PYTHON_LOSS && !(p->backward && p->call->loss == NN_NO_LOSS);
+                   p->call->loss != NN_PYTHON_LOSS;
     p->unit = last->narrow ? 16 : 1;
     if (last->narrow) last->row = round_up(at_most(rows, BLOCK), 16) + 64 / (int64_t)sizeof(real);
 }
@@ -99,7 +98,7 @@ static void link_gradients(program *p)
     if (!below || !passed) abort(); /* a few bytes */
     for (int i = 0; i < p->n_layers; i++) {
         const layer *l = p->layers + i;
-        below[i] = p->call->pass_dx || l->trainable;
+        below[i] = l->trainable;
         for (int k = 0; k < l->n_inputs; k++) below[i] |= l->in[k].from >= 0 && below[l->in[k].from];
     }
     for (int i = p->n_layers - 1; i >= 0; i--)
@@ -305,13 +304,6 @@ static size_t place(program *p, char *base)
         w->gradient = take(&at, p->backward && p->side_by_side ? n : 0, sizeof(real));
     }
     return at.used;
-}
-
-/* Panel width is a matter of speed alone: narrow panels for few rows keep more of them in registers. */
-static int widest_panel(int64_t rows)
-{
-    if (REGISTERS == 32) return rows > 4 && rows <= 16 ? 1 : 4;
-    return rows <= 4 ? 4 : 2;
 }
 
 int FN(prepare)(nn_call *c)

@@ -6,7 +6,8 @@
 int FN(advance)(nn_call *c, double seconds);
 void FN(settle)(nn_call *c);
 void FN(predict_row)(const nn_call *c, const void *x, void *y);
-int FN(dense_backward_array)(nn_call *c, const nn_source *y, void *dx, void *db);
+int FN(dense_forward_array)(const nn_dense *d);
+int FN(dense_backward_array)(const nn_dense *d);
 void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
 void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
 int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
@@ -62,6 +63,7 @@ const nn_table FN(table) = {
     .settle = FN(settle),
     .release = FN(release),
     .predict_row = FN(predict_row),
+    .dense_forward = FN(dense_forward_array),
     .dense_backward = FN(dense_backward_array),
     .activation = FN(activation_array),
     .activation_grad = FN(activation_grad_array),

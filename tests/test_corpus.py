@@ -386,7 +386,7 @@ WRONG = {
         "got the text 'the cat', whose characters would be the tokens",
     ),
     "bytes": ([b"the cat"], TypeError, "got the text b'the cat'"),
-    "numbers": ([1, 2], TypeError, "expected sentences as lists of tokens, got 1 of type int"),
+    "numbers": ([1, 2], TypeError, "expected lists of tokens, got 1 of type int"),
     "floats": (
         [["a", 1.5]],
         TypeError,

@@ -1,12 +1,14 @@
-"""nnfast.ops has a short way for plain arrays: it is taken, gives the bits of the long one, and refuses all else."""
+"""nnfast.ops' kernels: the bits of R1 whatever the shape and the team, for plain arrays; they refuse all else."""
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import each_dtype
+from sums import column_sum, product
 
 from nnfast import ops
 from nnfast.activations import NAMES, NEEDS_Z
@@ -20,6 +22,8 @@ SHAPES = [
     (2, 600, 9),
     (257, 9, 8),
     (300, 64, 70),
+    (20, 130, 300),  # few rows
+    (520, 150, 113),  # columns far apart
 ]
 
 
@@ -37,31 +41,72 @@ def bits(result: Any) -> list[Any]:
 
 @each_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", NAMES)
-def test_same_bits(isa: str, use: Any, name: str, shape: tuple[int, int, int], dtype: str) -> None:
-    machine = use(isa)
+def test_the_bits_are_the_rule_s(
+    fma_isa: str, use: Any, shape: tuple[int, int, int], dtype: str
+) -> None:
+    plain = use(fma_isa).plain
     x, w, b, _, dy = arrays(*shape, dtype)
+    for threads in (1, 2, 3):
+        for bias in (b, None):
+            z = product(x, w, 0 if bias is None else bias)
+            assert bits(plain.dense_forward(x, w, bias, "identity", None, threads)) == bits(z)
+        y = plain.dense_forward(x, w, b, "tanh", None, threads)
+        assert bits(y) == bits(ops.activation(product(x, w, b), "tanh"))
+        for name in ("identity", "tanh"):
+            dz = ops.activation_grad(y, dy, name)
+            sums = product(dz, w.T), product(x.T, dz), column_sum(dz)
+            assert bits(plain.dense_backward(x, w, y, dy, name, True, threads)) == bits(sums)
+            sums = None, *sums[1:]
+            assert bits(plain.dense_backward(x, w, y, dy, name, False, threads)) == bits(sums)
+
+
+@each_dtype
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_activations(
+    isa: str, use: Any, name: str, shape: tuple[int, int, int], dtype: str
+) -> None:
+    plain = use(isa).plain
+    x, w, b, _, dy = arrays(*shape, dtype)
+    z = plain.dense_forward(x, w, b, "identity", None, 1)
+    y = ops.activation(z, name)
     out = np.empty_like(dy)
-    long = np.empty_like(dy)
-    for bias in (b, None):
-        machine.dense_forward(x, w, bias, name, long, 1)
-        for threads in (None, 1, 2):
-            y = machine.plain_forward(x, w, bias, name, None, threads)
-            assert bits(y) == bits(long)
-        assert machine.plain_forward(x, w, bias, name, out, None) is out
-        assert out.tobytes() == long.tobytes() == ops.dense_forward(x, w, bias, name).tobytes()
-    if name in NEEDS_Z or name in ("step", "softmax"):
+    for threads in (None, 1, 2):
+        assert bits(plain.dense_forward(x, w, b, name, None, threads)) == bits(y)
+    assert plain.dense_forward(x, w, b, name, out, None) is out
+    assert out.tobytes() == y.tobytes() == ops.dense_forward(x, w, b, name).tobytes()
+    if name == "step":
         return
-    for need_dx in (True, False):
-        dx, dw, db = np.empty_like(x) if need_dx else None, np.empty_like(w), np.empty_like(b)
-        machine.dense_backward(x, w, y, dy, name, dx, dw, db, 1)
-        for threads in (None, 1, 2):
-            short = machine.plain_backward(x, w, y, dy, name, need_dx, threads)
-            assert bits(short) == bits((dx, dw, db))
-        assert bits(ops.dense_backward(x, w, y, dy, name, None, need_dx)) == bits((dx, dw, db))
-    theta = w.copy()
-    ops.sgd_update(w, w / 3, 0.3, threads=1)
-    assert machine.plain_update(theta, theta / 3, 0.3)
+    if name in NEEDS_Z:
+        y = z
+    dz = ops.activation_grad(y, dy, name, z)
+    expected = plain.dense_backward(x, w, y, dz, "identity", True, 1)
+    for threads in (None, 1, 2):
+        assert bits(plain.dense_backward(x, w, y, dy, name, True, threads)) == bits(expected)
+    assert bits(ops.dense_backward(x, w, y, dy, name, z)) == bits(expected)
+
+
+def test_long_work_is_cut_between_blocks(fma_machines: list[Any]) -> None:
+    """Into calls between which signals are seen: sums go on where they stood."""
+    x, w, b, _, dy = arrays(600, 2600, 2700, "float32")
+    y = ops.dense_forward(x, w, b, "relu")
+    dx, dw, db = ops.dense_backward(x, w, y, dy, "relu")
+    sums: list[Any] = []
+    for first in (0, 256, 512):
+        part = slice(first, first + 256)
+        assert ops.dense_forward(x[part], w, b, "relu").tobytes() == y[part].tobytes()
+        part_dx, *more = ops.dense_backward(x[part], w, y[part], dy[part], "relu")
+        assert part_dx.tobytes() == dx[part].tobytes()
+        sums = [total + term for total, term in zip(sums, more, strict=True)] if sums else more
+    assert bits(tuple(sums)) == bits((dw, db))
+
+
+def test_updates(isa: str, use: Any) -> None:
+    plain = use(isa).plain
+    w = arrays(1, 33, 9, "float32")[1]
+    theta, gradient = w.copy(), w / 3
+    ops.sgd_update(w, gradient, 0.3, threads=1)
+    assert plain.sgd_update(theta, gradient, 0.3)
     assert theta.tobytes() == w.tobytes()
 
 
@@ -77,6 +122,8 @@ def test_it_is_taken(isa: str, use: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     ops.dense_forward(x, w, b, "relu", out=y)
     with pytest.raises(TypeError, match="not callable"):
         ops.dense_forward(x.T, w, b, "relu")
+    copied = pickle.loads(pickle.dumps(x))  # whose dtype is another object
+    ops.dense_forward(copied, w, b, "relu")
 
 
 def spoiled(array: Any) -> dict[str, Any]:
@@ -101,17 +148,17 @@ def spoiled(array: Any) -> dict[str, Any]:
 
 def test_others_are_refused(isa: str, use: Any) -> None:
     """Whatever a kernel could not read as it lies, or would read beyond."""
-    machine = use(isa)
+    plain_ones = use(isa).plain
     names = ("x", "w", "b", "y", "dy")
     plain = dict(zip(names, arrays(6, 5, 4, "float32"), strict=True))
 
     def forward(**changed: Any) -> Any:
         a = plain | changed
-        return machine.plain_forward(a["x"], a["w"], a["b"], "relu", a.get("out"), None)
+        return plain_ones.dense_forward(a["x"], a["w"], a["b"], "relu", a.get("out"), None)
 
     def backward(**changed: Any) -> Any:
         a = plain | changed
-        return machine.plain_backward(a["x"], a["w"], a["y"], a["dy"], "relu", True, None)
+        return plain_ones.dense_backward(a["x"], a["w"], a["y"], a["dy"], "relu", True, None)
 
     assert forward() is not None
     assert backward() is not None
@@ -123,20 +170,20 @@ def test_others_are_refused(isa: str, use: Any) -> None:
                 assert backward(**{name: other}) is None, (name, kind)
     for kind, other in spoiled(plain["y"]).items():
         assert kind == "None" or forward(out=other) is None, kind
-        assert not machine.plain_update(plain["y"].copy(), other, 0.1), kind
-        assert not machine.plain_update(other, plain["y"], 0.1), kind
+        assert not plain_ones.sgd_update(plain["y"].copy(), other, 0.1), kind
+        assert not plain_ones.sgd_update(other, plain["y"], 0.1), kind
     fixed = plain["y"].copy()
     fixed.flags.writeable = False
     assert forward(out=fixed) is None
-    assert not machine.plain_update(fixed, plain["y"], 0.1)
+    assert not plain_ones.sgd_update(fixed, plain["y"], 0.1)
     for lr in (float("nan"), float("inf"), "0.1", None, 1):
-        assert not machine.plain_update(plain["y"], plain["y"].copy(), lr)
+        assert not plain_ones.sgd_update(plain["y"], plain["y"].copy(), lr)
 
 
 def test_large_updates_are_refused(isa: str, use: Any) -> None:
     """Threads may be worth their while."""
     theta = np.zeros(1 << 17)
-    assert not use(isa).plain_update(theta, theta.copy(), 0.1)
+    assert not use(isa).plain.sgd_update(theta, theta.copy(), 0.1)
 
 
 def test_threads_are_asked_for_where_there_is_work(

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nnfast as nn
-from nnfast import drop_in
+from nnfast.drop_in.scikit_learn import theirs as module_of_theirs
 from nnfast.sklearn import MLPClassifier, MLPRegressor
 
 PAIRS = {
@@ -428,7 +428,7 @@ def test_methods_of_subclasses_are_called(caplog: pytest.LogCaptureFixture) -> N
 def test_changed_tables_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = some("classifier")
     plain = MLPClassifier(random_state=0, max_iter=2).fit(X, y)
-    table = drop_in.theirs.ACTIVATIONS
+    table = module_of_theirs.ACTIVATIONS
     monkeypatch.setitem(table, "relu", table["tanh"])
     changed = MLPClassifier(random_state=0, max_iter=2).fit(X, y)
     assert changed.loss_ != plain.loss_

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nnfast as nn
@@ -68,6 +68,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "clipped": ("most_similar", ["word30"], None, 5, 20, 70),
     "clipped to few": ("most_similar", ["word30"], None, 5, 28, 32),
     "restricted": ("most_similar", ["word1"], None, 10, 0, None, 50),
+    "restricted, not clipped": ("most_similar", ["word1"], None, 10, 20, 30, 50),
     "by word": ("similar_by_word", "word9", 3, 100),
     "by key": ("similar_by_key", "word9", 3),
     "by vector": ("similar_by_vector", OTHER, 4),
@@ -89,6 +90,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "cosines": ("cosine_similarities", OTHER, VECTORS[:9]),
     "mean": ("get_mean_vector", [*WORDS[:5], "unknown", OTHER]),
     "weighted mean": ("get_mean_vector", WORDS[:3], [1.0, -2.0, 0.5], False, True),
+    "weights of both signs": ("get_mean_vector", WORDS[:3], [1.0, -2.0, 0.5], False),
     "index": ("get_index", "word77"),
     "index, else": ("get_index", "unknown", 5),
     "vector": ("get_vector", "word5"),
@@ -264,6 +266,12 @@ def test_a_zero_vector_is_like_none() -> None:
     assert zero.get_normed_vectors().tolist() == [[0, 0], [np.float32(0.6), np.float32(0.8)]]
     assert zero.distances("zero").tolist() == [1, 1]
     assert zero.cosine_similarities(np.zeros(2), zero.vectors).tolist() == [0, 0]
+
+
+def test_float16_does_not_overflow() -> None:
+    half = KeyedVectors(["a", "b"], np.array([[300, 0], [300, 300]], "f2"))
+    np.testing.assert_allclose(half.distances("b"), [1 - np.sqrt(0.5), 0], atol=2e-3)
+    assert half.get_normed_vectors()[0].tolist() == [1, 0]
 
 
 def test_words_are_added(ours: KeyedVectors) -> None:
@@ -466,6 +474,7 @@ def test_no_pair_is_known(ours: KeyedVectors, tmp_path: Path) -> None:
         ours.evaluate_word_pairs(tmp_path / "pairs")
 
 
+@settings(deadline=None)
 @given(
     st.integers(3, 300).flatmap(
         lambda n: st.tuples(*[st.lists(st.integers(-4, 4), min_size=n, max_size=n)] * 2)

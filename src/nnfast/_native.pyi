@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,11 @@ class Predictor:
     def __call__(self, x: Array, out: Array | None = None) -> Array: ...
 
 class Plain:
-    def __init__(self, isa: str, default_threads: Callable[[], int]) -> None: ...
+    def __init__(
+        self, isa: str, codes: dict[str, int], default_threads: Callable[[], int]
+    ) -> None: ...
     def dense_forward(
-        self, x: object, w: object, b: object, activation: int, out: object, threads: int | None
+        self, x: object, w: object, b: object, activation: str, out: object, threads: int | None
     ) -> Array | None: ...
     def dense_backward(
         self,
@@ -45,35 +47,12 @@ class Plain:
         w: object,
         y: object,
         dy: object,
-        activation: int,
+        activation: str,
         need_dx: bool,
         threads: int | None,
     ) -> tuple[Array | None, Array, Array] | None: ...
-    def sgd_update(self, theta: object, gradient: object, lr: object) -> bool: ...
+    def sgd_update(self, theta: object, gradient: object, lr: object) -> Literal[True] | None: ...
 
-def dense_forward(
-    isa: str,
-    is_double: bool,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    activation: int,
-    out: Array,
-    threads: int,
-) -> None: ...
-def dense_backward(
-    isa: str,
-    is_double: bool,
-    x: Array,
-    w: Array,
-    y: Array,
-    dy: Array,
-    activation: int,
-    dx: Array | None,
-    dw: Array,
-    db: Array,
-    threads: int,
-) -> None: ...
 def activation(
     isa: str, is_double: bool, name: int, rows: int, n: int, y: Array, z: Array, threads: int
 ) -> None: ...

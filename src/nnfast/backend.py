@@ -140,9 +140,17 @@ class Word2VecRun(Protocol):
 
 
 class Backend(Protocol):
-    """What both machines offer. Arrays are checked before; `out`-like ones are C-contiguous."""
+    """What both machines offer. Arrays are checked before; all but a job's are C-contiguous."""
 
     name: str
+
+    @property
+    def plain(self) -> _native.Plain | None:
+        """`nnfast.ops` of the native machine, without a check in Python.
+
+        Its functions do nothing and return None unless the arrays are contiguous, of one type and
+        of shapes that fit.
+        """
 
     def run(self, job: Job) -> Run:
         """Return the job, ready to advance."""
@@ -165,12 +173,10 @@ class Backend(Protocol):
         y: Array,
         dy: Array,
         activation: str,
-        dx: Array | None,
-        dw: Array,
-        db: Array,
+        need_dx: bool,
         threads: int,
-    ) -> None:
-        """Write the gradients of x, w and b to `dx`, `dw` and `db`; gelu and silu take z for y."""
+    ) -> tuple[Array | None, Array, Array]:
+        """Return the gradients of x (or None), w and b; gelu and silu take z for y."""
 
     def activation(self, z: Array, name: str, out: Array, threads: int) -> None:
         """Write f(z) to `out`; a softmax runs over the last axis."""
@@ -224,7 +230,8 @@ class NativeBackend:
             )
         self.isas: list[str] = isas
         self.isa: str = isa or isas[0]
-        self._plain = self._native.Plain(self.isa, get_num_threads)
+        aliases = {name: _CODES[full] for name, full in activations.ALIASES.items()}
+        self.plain = self._native.Plain(self.isa, _CODES | aliases, get_num_threads)
 
     def run(self, job: Job) -> Run:
         """Return the job, ready to advance."""
@@ -267,40 +274,11 @@ class NativeBackend:
         """Write the order of the rows in an epoch to `order` (n,)."""
         self._native.permutation(order, seed, epoch)
 
-    def plain_forward(
-        self, x: object, w: object, b: object, activation: str, out: object, threads: int | None
-    ) -> Array | None:
-        """Return activation(x @ w + b), in `out` unless that is None; None for other arrays.
-
-        The arrays of most networks, which nobody has checked: contiguous, all float32 or all
-        float64, of shapes that fit. Threads by `get_num_threads` unless they are named.
-        """
-        return self._plain.dense_forward(x, w, b, _CODES[activation], out, threads)
-
-    def plain_backward(
-        self,
-        x: object,
-        w: object,
-        y: object,
-        dy: object,
-        activation: str,
-        need_dx: bool,
-        threads: int | None,
-    ) -> tuple[Array | None, Array, Array] | None:
-        """Return the gradients of x (or None), w and b; None where `plain_forward` does."""
-        code = _CODES[activation]
-        return self._plain.dense_backward(x, w, y, dy, code, need_dx, threads)
-
-    def plain_update(self, theta: object, gradient: object, lr: object) -> bool:
-        """Make the step in place and return True; False for other arrays, and for large ones."""
-        return self._plain.sgd_update(theta, gradient, lr)
-
     def dense_forward(
         self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
     ) -> None:
         """Write activation(x @ w + b) to `out`."""
-        code = _code(activation)
-        self._native.dense_forward(*self._table(out), x, w, b, code, out, threads)
+        self.plain.dense_forward(x, w, b, activation, out, threads)
 
     def dense_backward(
         self,
@@ -309,14 +287,13 @@ class NativeBackend:
         y: Array,
         dy: Array,
         activation: str,
-        dx: Array | None,
-        dw: Array,
-        db: Array,
+        need_dx: bool,
         threads: int,
-    ) -> None:
-        """Write the gradients of x, w and b to `dx`, `dw` and `db`."""
-        code = _code(activation)
-        self._native.dense_backward(*self._table(w), x, w, y, dy, code, dx, dw, db, threads)
+    ) -> tuple[Array | None, Array, Array]:
+        """Return the gradients of x (or None), w and b; gelu and silu take z for y."""
+        gradients = self.plain.dense_backward(x, w, y, dy, activation, need_dx, threads)
+        assert gradients is not None
+        return gradients
 
     def activation(self, z: Array, name: str, out: Array, threads: int) -> None:
         """Write f(z) to `out`; a softmax runs over the last axis."""

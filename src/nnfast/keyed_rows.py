@@ -115,7 +115,8 @@ class KeyedRows:
     def fill_norms(self, force: bool = False) -> None:
         """Compute `norms`, with `force` even if they are there."""
         if self.norms is None or force:
-            norms = np.sqrt(np.einsum("ij,ij->i", self._vectors, self._vectors))
+            dtype = np.result_type(self._vectors, np.float32)  # float16 would overflow
+            norms = np.sqrt(np.einsum("ij,ij->i", self._vectors, self._vectors, dtype=dtype))
             norms[norms == 0] = 1
             self.norms = norms
 
@@ -347,5 +348,6 @@ class KeyedRows:
 
 
 def unit(vector: Array) -> Array:
-    """The vector, of length 1; a zero vector stays one."""
-    return vector / (np.linalg.norm(vector) or 1)
+    """Return the vector, of length 1; a zero vector stays one."""
+    wide = vector.astype(np.result_type(vector, np.float32), copy=False)  # float16 would overflow
+    return wide / (np.linalg.norm(wide) or 1)

@@ -16,11 +16,6 @@ from nnfast import activations, backend, checks
 
 Array = NDArray[Any]
 
-_BY_Z = activations.NEEDS_Z | {"softmax"}
-"""The gradient of these takes more than a pass over y and dy."""
-
-_READABLE = frozenset(("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"))
-
 
 def dense_forward(
     x: ArrayLike,
@@ -54,25 +49,22 @@ def dense_forward(
     ValueError, TypeError
         For shapes that do not fit, other types than real numbers, or an unknown activation.
     """
-    name = activations.canonical(activation)
-    threads = None if threads is None else backend.resolve_threads(threads)
-    if native := _native():
-        y = native.plain_forward(x, w, b, name, out, threads)
+    machine = backend.current()
+    if machine.plain:
+        y = machine.plain.dense_forward(x, w, b, activation, out, threads)
         if y is not None:
             return y
+    name = activations.canonical(activation)
+    number = backend.resolve_threads(threads)
     x, w = _real("x", x, 2), _real("w", w, 2)
     dtype = _common(x, w)
     _expect("w", w, (x.shape[1], None), "one row for each column of x")
-    weights = _dense(w, dtype)
     bias = None if b is None else _dense(_real("b", b, 1), dtype)
     if bias is not None:
         _expect("b", bias, (w.shape[1],), "one element for each column of w")
     result = _Out(out, (len(x), w.shape[1]), dtype)
     if result.array.size and x.size:
-        machine = backend.current()
-        machine.dense_forward(
-            _readable(x, dtype), weights, bias, name, result.array, backend.resolve_threads(threads)
-        )
+        machine.dense_forward(_dense(x, dtype), _dense(w, dtype), bias, name, result.array, number)
     elif result.array.size:
         raise ValueError(f"x: expected at least one column, got shape {x.shape}")
     return result.done()
@@ -117,29 +109,24 @@ def dense_backward(
         As `dense_forward`; and for "step", whose derivative is zero wherever it exists.
     """
     name = _differentiable(activation)
-    threads = None if threads is None else backend.resolve_threads(threads)
-    if name not in _BY_Z and (native := _native()):
-        gradients = native.plain_backward(x, w, y, dy, name, need_dx, threads)
+    machine = backend.current()
+    if name in activations.NEEDS_Z:
+        y = _before(z, name, np.shape(y))
+    if machine.plain:
+        gradients = machine.plain.dense_backward(x, w, y, dy, name, need_dx, threads)
         if gradients is not None:
             return gradients
+    number = backend.resolve_threads(threads)
     x, w, y, dy = _real("x", x, 2), _real("w", w, 2), _real("y", y, 2), _real("dy", dy, 2)
     dtype = _common(x, w)
     _expect("w", w, (x.shape[1], None), "one row for each column of x")
     for label, array in (("y", y), ("dy", dy)):
         _expect(label, array, (len(x), w.shape[1]), "a row for each of x, a column for each of w")
-    if name == "softmax":
-        name, dy = "identity", activation_grad(y.astype(dtype), dy.astype(dtype), "softmax")
-    if name in activations.NEEDS_Z:
-        y = _before(z, name, y.shape)
-    weights = _dense(w, dtype)
-    dx = np.empty(x.shape, dtype) if need_dx else None
-    dw, db = np.zeros(w.shape, dtype), np.zeros(w.shape[1], dtype)
-    if x.size and y.size:
-        x, y, dy = (_readable(array, dtype) for array in (x, y, dy))
-        backend.current().dense_backward(
-            x, weights, y, dy, name, dx, dw, db, backend.resolve_threads(threads)
-        )
-    return dx, dw, db
+    if not (x.size and y.size):
+        dx = np.zeros(x.shape, dtype) if need_dx else None
+        return dx, np.zeros(w.shape, dtype), np.zeros(w.shape[1], dtype)
+    x, w, y, dy = (_dense(array, dtype) for array in (x, w, y, dy))
+    return machine.dense_backward(x, w, y, dy, name, need_dx, number)
 
 
 def activation(
@@ -239,7 +226,8 @@ def sgd_update(theta: Array, grad: ArrayLike, lr: float, *, threads: int | None 
         Learning rate, finite.
     threads : int, optional
     """
-    if threads is None and (native := _native()) and native.plain_update(theta, grad, lr):
+    machine = backend.current()
+    if threads is None and machine.plain and machine.plain.sgd_update(theta, grad, lr):
         return
     if not isinstance(theta, np.ndarray) or theta.dtype.newbyteorder("=") not in (
         np.float32,
@@ -256,13 +244,8 @@ def sgd_update(theta: Array, grad: ArrayLike, lr: float, *, threads: int | None 
     if theta.size:
         gradient = _dense(gradient, result.array.dtype)
         number = backend.resolve_threads(threads)
-        backend.current().sgd_update(result.array, gradient, float(lr), number)
+        machine.sgd_update(result.array, gradient, float(lr), number)
     result.done()
-
-
-def _native() -> backend.NativeBackend | None:
-    machine = backend.current()
-    return machine if isinstance(machine, backend.NativeBackend) else None
 
 
 class _Out:
@@ -329,11 +312,6 @@ def _common(*arrays: Array) -> np.dtype[Any]:
 def _dense(array: ArrayLike, dtype: Any) -> Array:
     """Return `array` as dense and aligned memory of this dtype."""
     return np.require(np.asarray(array), dtype, ("C", "A"))
-
-
-def _readable(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return `array` as a kernel reads it: as it lies, but for the types it does not know."""
-    return array if array.dtype.str[1:] in _READABLE else array.astype(dtype)
 
 
 def _before(z: ArrayLike | None, activation: str, shape: tuple[int, ...]) -> Array:

@@ -11,6 +11,7 @@ import importlib
 from typing import Any
 
 from nnfast import drop_in
+from nnfast.drop_in.fallback import logger
 
 
 def patch_sklearn() -> None:
@@ -29,7 +30,7 @@ def patch_sklearn() -> None:
         return
     _put(drop_in.METHODS)
     _jobs().__reduce__ = _reduce_job
-    drop_in.logger.info("MLPClassifier and MLPRegressor of scikit-learn run on nnfast")
+    logger.info("MLPClassifier and MLPRegressor of scikit-learn run on nnfast")
 
 
 def unpatch_sklearn() -> None:
@@ -41,17 +42,12 @@ def unpatch_sklearn() -> None:
 
 def sklearn_is_patched() -> bool:
     """Return whether scikit-learn's perceptrons run on nnfast now."""
-    return all(
-        vars(getattr(drop_in.theirs, cls))[name] is method
-        for cls, methods in drop_in.METHODS.items()
-        for name, method in methods.items()
-    )
+    return all(vars(cls)[name] is method for (cls, name), method in drop_in.METHODS.items())
 
 
 def _put(methods: drop_in.Methods) -> None:
-    for cls, named in methods.items():
-        for name, method in named.items():
-            setattr(getattr(drop_in.theirs, cls), name, method)
+    for (cls, name), method in methods.items():
+        setattr(cls, name, method)
 
 
 def _jobs() -> Any:

@@ -43,32 +43,18 @@ class SentenceReader:
         TypeError, ValueError
             A text for a sentence, other tokens, integers below 0.
         """
-        if isinstance(sentence, (str, bytes)):
-            raise TypeError(
-                f"source: expected sentences as lists of tokens, got the text {sentence!r:.60}, "
-                "whose characters would be the tokens; split it: text.split()"
-            )
-        if not isinstance(sentence, Iterable):
-            raise TypeError(
-                f"source: expected sentences as lists of tokens, got {sentence!r:.60} of type "
-                f"{type(sentence).__name__}; put the tokens of a sentence in a list"
-            )
+        tokens = tokens_of(sentence)
         waiting, ids = self._waiting, self._ids
         begin = len(waiting)
-        waiting.extend(
-            map(
-                ids.__getitem__,
-                sentence.tolist() if isinstance(sentence, np.ndarray) else sentence,
-            )
-        )
+        waiting.extend(map(ids.__getitem__, tokens))
         n = len(waiting) - begin
         if not n:
             return False
         if n > self._longest:
-            tokens = waiting[begin:]
+            whole = waiting[begin:]
             del waiting[begin:]
             for place in range(0, n, self._longest):
-                waiting.extend(tokens[place : place + self._longest])
+                waiting.extend(whole[place : place + self._longest])
                 waiting.append(-1)
         else:
             waiting.append(-1)
@@ -103,6 +89,21 @@ class SentenceReader:
         return self._counts
 
 
+def tokens_of(sentence: object) -> Iterable[object]:
+    """Return the tokens of a sentence; TypeError if it is a text, or no iterable."""
+    if isinstance(sentence, (str, bytes)):
+        raise TypeError(
+            f"sentences: expected lists of tokens, got the text {sentence!r:.60}, whose characters "
+            "would be the tokens; split it: text.split()"
+        )
+    if not isinstance(sentence, Iterable):
+        raise TypeError(
+            f"sentences: expected lists of tokens, got {sentence!r:.60} of type "
+            f"{type(sentence).__name__}; put the tokens of a sentence in a list"
+        )
+    return sentence.tolist() if isinstance(sentence, np.ndarray) else sentence
+
+
 class _Ids(dict[object, int]):
     """The id of each token; a new one gets the next. An integer and its digits are one word."""
 
@@ -118,13 +119,13 @@ class _Ids(dict[object, int]):
             number = operator.index(token)
             if number < 0:
                 raise ValueError(
-                    f"source: expected str or integers >= 0 as tokens, got {number}; leave out "
+                    f"sentences: expected str or integers >= 0 as tokens, got {number}; leave out "
                     "what marks padding"
                 )
             place = self[str(number)]
         else:
             raise TypeError(
-                f"source: expected str or integers >= 0 as tokens, got {token!r:.60} of type "
+                f"sentences: expected str or integers >= 0 as tokens, got {token!r:.60} of type "
                 f"{type(token).__name__}; convert it with str()"
             )
         self[token] = place

@@ -7,6 +7,8 @@ scikit-learn, up to rounding. The parameters that scikit-learn does not have are
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -16,16 +18,20 @@ from nnfast import activations as activations_
 from nnfast import drop_in
 from nnfast.backups import BackupAndRestore
 from nnfast.callbacks import Callback, ModelCheckpoint, checked_callbacks
-from nnfast.drop_in import BASE, CLASSIFIER, REGRESSOR, Extras, theirs
+from nnfast.drop_in.estimator import NO_EXTRAS, Extras
+from nnfast.drop_in.scikit_learn import (
+    BASE,
+    CLASSIFIER,
+    REGRESSOR,
+    theirs,
+    weights_of_classes,
+)
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-_BASE = drop_in.METHODS["BaseMultilayerPerceptron"]
-_CLASSIFIER, _REGRESSOR = drop_in.METHODS["MLPClassifier"], drop_in.METHODS["MLPRegressor"]
 _UNTRAINED = activations_.WITHOUT_SLOPE | {"softmax"}
 _HIDDEN = tuple(name for name in activations_.NAMES if name not in _UNTRAINED)
 _STORING = (BackupAndRestore, ModelCheckpoint)
-_NONE = Extras()
 _CONSTRAINTS: dict[str, list[Any]] = {
     "activations": ["array-like", None],
     "dropout": [theirs.Interval(Real, 0, 1, closed="left"), "array-like"],
@@ -41,9 +47,26 @@ class _Perceptron(BASE):
     _losses: ClassVar[frozenset[str]]
     """Those that scikit-learn has."""
 
-    _fit_stochastic = _BASE["_fit_stochastic"]
-    _fit_lbfgs = _BASE["_fit_lbfgs"]
-    _forward_pass_fast = _BASE["_forward_pass_fast"]
+    _fit_stochastic = drop_in.fit_stochastic
+    _fit_lbfgs = drop_in.fit_lbfgs
+    _forward_pass_fast = drop_in.forward_pass_fast
+
+    def __init__(
+        self,
+        *args: Any,
+        activations: Any = None,
+        dropout: Any = 0.0,
+        callbacks: Any = (),
+        dtype: Any = None,
+        threads: int | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.activations = activations
+        self.dropout = dropout
+        self.callbacks = callbacks
+        self.dtype = dtype
+        self.threads = threads
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
@@ -131,7 +154,7 @@ class _Perceptron(BASE):
         given = getattr(self, "_given", None)
         absent = (self.activations, self.threads, self.dtype, given) == (None,) * 4
         if absent and self.dropout == 0 and self.callbacks == () and self.loss in self._losses:
-            return _NONE
+            return NO_EXTRAS
         own_loss = None if self.loss in self._losses else self.loss
         hidden = self.hidden_layer_sizes
         n_hidden = len(list(hidden)) if np.iterable(hidden) else 1
@@ -176,6 +199,26 @@ class _Perceptron(BASE):
         return rates if any(rates) else ()
 
 
+def _with_parameters_of(cls: Any) -> Callable[[Any], Any]:
+    """Return a decorator of `__init__`, whose signature becomes scikit-learn's and what is added.
+
+    get_params, clone and help() look at it; ``*args`` and ``**settings`` reach scikit-learn's own.
+    """
+
+    def decorate(init: Any) -> Any:
+        added = {
+            parameter.name: parameter.replace(annotation=parameter.empty)
+            for function in (init, _Perceptron.__init__)
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        whole = {**inspect.signature(cls.__init__).parameters, **added}
+        init.__signature__ = inspect.Signature(list(whole.values()))
+        return init
+
+    return decorate
+
+
 class MLPClassifier(_Perceptron, CLASSIFIER):
     """scikit-learn's MLPClassifier, computed by nnfast.
 
@@ -214,75 +257,16 @@ class MLPClassifier(_Perceptron, CLASSIFIER):
         "loss": [theirs.StrOptions({"log_loss", "squared_error"}), callable],
         "class_weight": [theirs.StrOptions({"balanced"}), dict, None],
     }
-    predict = _CLASSIFIER["predict"]
-    predict_proba = _CLASSIFIER["predict_proba"]
+    predict = drop_in.predict_classes
+    predict_proba = drop_in.predict_proba
 
+    @_with_parameters_of(CLASSIFIER)
     def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        loss: Any = "log_loss",
-        activations: Any = None,
-        dropout: Any = 0.0,
-        class_weight: Any = None,
-        callbacks: Any = (),
-        dtype: Any = None,
-        threads: int | None = None,
+        self, *args: Any, loss: Any = "log_loss", class_weight: Any = None, **settings: Any
     ) -> None:
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-        )
+        super().__init__(*args, **settings)
         self.loss = loss
-        self.activations = activations
-        self.dropout = dropout
         self.class_weight = class_weight
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.threads = threads
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> Self:
         if self.class_weight is not None:
@@ -291,7 +275,7 @@ class MLPClassifier(_Perceptron, CLASSIFIER):
                     "class_weight: expected a dict with partial_fit, which does not see all of y, "
                     "got 'balanced'; compute the weights from all of y"
                 )
-            factors = drop_in.weights_of_classes(self.class_weight, y)
+            factors = weights_of_classes(self.class_weight, y)
             if sample_weight is not None:
                 factors = factors * theirs._check_sample_weight(sample_weight, factors)
             sample_weight = factors
@@ -328,69 +312,8 @@ class MLPRegressor(_Perceptron, REGRESSOR):
             callable,
         ],
     }
-    predict = _REGRESSOR["predict"]
+    predict = drop_in.predict_numbers
 
-    def __init__(
-        self,
-        loss: Any = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        activations: Any = None,
-        dropout: Any = 0.0,
-        callbacks: Any = (),
-        dtype: Any = None,
-        threads: int | None = None,
-    ) -> None:
-        super().__init__(
-            loss=loss,
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-        )
-        self.activations = activations
-        self.dropout = dropout
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.threads = threads
+    @_with_parameters_of(REGRESSOR)
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)

@@ -64,8 +64,8 @@ class KeyedVectors(KeyedRows):
 
     def most_similar(
         self,
-        positive: Item | Sequence[Item] | None = None,
-        negative: Item | Sequence[Item] | None = None,
+        positive: Key | Array | Sequence[Item] | None = None,
+        negative: Key | Array | Sequence[Item] | None = None,
         topn: int | None = 10,
         clip_start: int = 0,
         clip_end: int | None = None,
@@ -77,7 +77,7 @@ class KeyedVectors(KeyedRows):
         ----------
         positive, negative
             Keys to add and to subtract, each of length 1; or vectors, as they are; one or a list.
-            A tuple (key, weight) has its own weight, with its sign, in place of 1 or -1.
+            In a list, a tuple (key, weight) has its own weight, with its sign, in place of 1 or -1.
         topn
             How many; None returns the cosines of all.
         clip_start, clip_end
@@ -151,12 +151,12 @@ class KeyedVectors(KeyedRows):
         rows = slice(0, restrict_vocab or len(self))
 
         def product(items: list[Any]) -> Array:
-            vectors = [
-                self._fitting(item) if isinstance(item, np.ndarray) else self.get_vector(item, True)
-                for item in items
-            ]
-            cosines = self._vectors[rows] @ np.array(vectors).T / self._lengths()[rows, None]
-            return cast(Array, np.prod((1 + cosines) / 2, axis=1))
+            factors = []
+            for item in items:
+                single = isinstance(item, np.ndarray)
+                vector = self._fitting(item) if single else self.get_vector(item, norm=True)
+                factors.append((1 + self._vectors[rows] @ vector / self._lengths()[rows]) / 2)
+            return cast(Array, np.prod(factors, axis=0))
 
         scores = product(added)
         if taken:
@@ -230,7 +230,9 @@ class KeyedVectors(KeyedRows):
         lengths = np.linalg.norm(vector_1) * np.linalg.norm(vectors_all, axis=1)
         return cast(Array, vectors_all @ vector_1 / np.where(lengths == 0, 1, lengths))
 
-    def distances(self, word_or_vector: Key | Array, other_words: Sequence[Key] = ()) -> Array:
+    def distances(
+        self, word_or_vector: Key | Array, other_words: Sequence[Key] | None = None
+    ) -> Array:
         """Return 1 - cosine of a key's vector, or of a vector, with each of others.
 
         Parameters
@@ -238,7 +240,7 @@ class KeyedVectors(KeyedRows):
         word_or_vector
             A key, or a vector (vector_size,).
         other_words
-            Keys; all rows, if empty.
+            Keys; all rows, if None or empty.
 
         Raises
         ------
@@ -249,7 +251,8 @@ class KeyedVectors(KeyedRows):
             vector = self.get_vector(word_or_vector)
         else:
             vector = self._fitting(word_or_vector)
-        rows = [self.get_index(word) for word in other_words] or slice(None)
+        others = () if other_words is None else other_words
+        rows = [self.get_index(word) for word in others] or slice(None)
         cosines = self._vectors[rows] @ unit(vector) / self._lengths()[rows]
         return cast(Array, 1 - cosines)
 
@@ -521,9 +524,9 @@ class KeyedVectors(KeyedRows):
             raise ValueError(f"words: expected a list of at least two words, got {words!r:.100}")
         rows = np.array([self.get_vector(word, norm=True) for word in words], np.float64)
         rows -= rows.mean(axis=0)
+        rows = np.column_stack([rows, np.zeros(len(rows))])  # two components of one dimension, too
         left, sizes, _ = np.linalg.svd(rows, full_matrices=False)
-        sizes = np.append(sizes, 0.0)
-        points = np.column_stack([left, np.zeros(len(left))])[:, :2] * sizes[:2]
+        points = left[:, :2] * sizes[:2]
         shares = sizes[:2] ** 2 / (np.sum(sizes**2) or 1)
         return plots.plot_words([str(word) for word in words], points, shares, path)
 
@@ -531,10 +534,8 @@ class KeyedVectors(KeyedRows):
 
     def _first(self, restrict_vocab: int | None) -> tuple[list[Key], Array]:
         """The first keys and their vectors, of length 1 and at least float32."""
-        dtype = np.result_type(self._vectors, np.float32)
         rows = slice(restrict_vocab)
-        vectors = self._vectors[rows] / self._lengths()[rows, None].astype(dtype)
-        return self.index_to_key[rows], vectors
+        return self.index_to_key[rows], self._vectors[rows] / self._lengths()[rows, None]
 
     def _named(self, scores: Array, topn: int | None, given: list[Any], start: int) -> Any:
         """The keys of the highest scores, without those given; all scores if topn is None."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from nnfast.formats import FormatError, existing, replacing
-
-_MODULES = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 
 
 @contextlib.contextmanager
@@ -27,20 +24,15 @@ def reading(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         The compressed file is damaged, or none.
     """
     file = existing(path)
-    if file.suffix.lower() not in _MODULES:
+    module, damage = _packer(file)
+    if module is None:
         with open(file, "rb") as plain:
             yield plain
         return
-    module = _module(file)
-    damaged: list[type[Exception]] = [EOFError, zlib.error]
-    damaged += [
-        getattr(module, name) for name in ("BadGzipFile", "LZMAError") if hasattr(module, name)
-    ]
-    damaged += [OSError] if module.__name__ == "bz2" else []
     try:
         with module.open(file, "rb") as unpacked:
             yield unpacked
-    except tuple(damaged) as error:
+    except (EOFError, zlib.error, damage) as error:
         raise FormatError(
             f"{file}: expected a whole {file.suffix} file, got {error}; fetch or write it again"
         ) from None
@@ -51,13 +43,28 @@ def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Write a file whole or not at all (see `nnfast.formats.replacing`), and pack it."""
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path}: expected a file, got a folder; name a file in it")
+    module, _ = _packer(Path(path))
     with replacing(path) as file:
-        if Path(path).suffix.lower() not in _MODULES:
+        if module is None:
             yield file
             return
-        with _module(Path(path)).open(file, "wb") as packing:
+        with module.open(file, "wb") as packing:
             yield packing
 
 
-def _module(path: Path) -> Any:
-    return importlib.import_module(_MODULES[path.suffix.lower()])
+def _packer(path: Path) -> tuple[Any, type[Exception]]:
+    """The module that packs files of such a name, None for plain ones, and its own error."""
+    match path.suffix.lower():
+        case ".gz":
+            import gzip
+
+            return gzip, gzip.BadGzipFile
+        case ".bz2":
+            import bz2
+
+            return bz2, OSError
+        case ".xz":
+            import lzma
+
+            return lzma, lzma.LZMAError
+    return None, OSError

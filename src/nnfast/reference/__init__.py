@@ -23,6 +23,7 @@ class ReferenceBackend:
     """Runs plans in NumPy, on NumPy's own threads; see `nnfast.backend.Backend`."""
 
     name = "reference"
+    plain = None
     permutation = staticmethod(permutation)
     corpus_reader = CorpusReader
     remap_corpus = staticmethod(remap_corpus)
@@ -51,7 +52,7 @@ class ReferenceBackend:
         self, x: Array, w: Array, b: Array | None, activation: str, out: Array, threads: int
     ) -> None:
         """Write activation(x @ w + b) to `out`."""
-        out[...] = dense.dense_forward(x.astype(w.dtype), w, b, activation)
+        out[...] = dense.dense_forward(x, w, b, activation)
 
     @np.errstate(all="ignore")
     def dense_backward(
@@ -61,16 +62,11 @@ class ReferenceBackend:
         y: Array,
         dy: Array,
         activation: str,
-        dx: Array | None,
-        dw: Array,
-        db: Array,
+        need_dx: bool,
         threads: int,
-    ) -> None:
-        """Write the gradients of x, w and b to `dx`, `dw` and `db`."""
-        x, y, dy = x.astype(w.dtype), y.astype(w.dtype), dy.astype(w.dtype)
-        found, dw[...], db[...] = dense.dense_backward(x, w, y, dy, activation, dx is not None)
-        if dx is not None and found is not None:
-            dx[...] = found
+    ) -> tuple[Array | None, Array, Array]:
+        """Return the gradients of x (or None), w and b."""
+        return dense.dense_backward(x, w, y, dy, activation, need_dx)
 
     @np.errstate(all="ignore")
     def activation(self, z: Array, name: str, out: Array, threads: int) -> None:

@@ -67,16 +67,11 @@ class Network(SigmoidNetwork):
         """
         data = Samples(training_data)
         test = Samples(() if test_data is None else test_data)
-        for epoch in range(epochs):
-            data.shuffle()
-            if isinstance(training_data, list):
-                training_data[:] = data
-            if data and self._has(_STEP):
-                if not self._epoch(data, mini_batch_size, eta, 0.0, "mse"):
-                    return
-            else:
-                for first in range(0, len(data), mini_batch_size):
-                    self.update_mini_batch(data[first : first + mini_batch_size], eta)
+
+        def by_hand(mini_batch: list[Pair]) -> None:
+            self.update_mini_batch(mini_batch, eta)
+
+        for epoch in self._epochs(data, epochs, mini_batch_size, eta, 0.0, by_hand):
             if test:
                 print(f"Epoch {epoch}: {self.evaluate(test)} / {len(test)}")
             else:
@@ -94,6 +89,9 @@ class Network(SigmoidNetwork):
     def cost_derivative(self, output_activations: Any, y: Any) -> Any:
         """Return the derivative of one sample's cost with respect to the outputs."""
         return output_activations - y
+
+    def _engine_loss(self) -> str | None:
+        return "mse" if self._has(_STEP) else None
 
     def _last_delta(self, z: Any, a: Any, y: Any) -> Any:
         return self.cost_derivative(a, y) * sigmoid_prime(z)

@@ -156,17 +156,11 @@ class Network(SigmoidNetwork):
         found: Monitored = [], [], [], []
         evaluation_cost, evaluation_accuracy, training_cost, training_accuracy = found
         best, waited = 0, 0
-        for epoch in range(epochs):
-            data.shuffle()
-            if isinstance(training_data, list):
-                training_data[:] = data
-            if data and self._has(_STEP) and (loss := _LOSSES.get(self.cost.delta)):
-                if not self._epoch(data, mini_batch_size, eta, lmbda, loss):
-                    break
-            else:
-                for first in range(0, len(data), mini_batch_size):
-                    mini_batch = data[first : first + mini_batch_size]
-                    self.update_mini_batch(mini_batch, eta, lmbda, len(data))
+
+        def by_hand(mini_batch: list[Pair]) -> None:
+            self.update_mini_batch(mini_batch, eta, lmbda, len(data))
+
+        for epoch in self._epochs(data, epochs, mini_batch_size, eta, lmbda, by_hand):
             print(f"Epoch {epoch} training complete")
             if monitor_training_cost:
                 training_cost.append(self.total_cost(data, lmbda))
@@ -245,6 +239,9 @@ class Network(SigmoidNetwork):
         }
         with open(filename, "w", encoding="utf-8") as file:
             json.dump(settings, file)
+
+    def _engine_loss(self) -> str | None:
+        return _LOSSES.get(self.cost.delta) if self._has(_STEP) else None
 
     def _last_delta(self, z: Any, a: Any, y: Any) -> Any:
         return self.cost.delta(z, a, y)

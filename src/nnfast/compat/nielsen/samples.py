@@ -26,15 +26,18 @@ class Samples(list[Pair]):
     def __init__(self, pairs: Iterable[Pair]) -> None:
         super().__init__(pairs)
         self.order: NDArray[np.int64] = np.arange(len(self), dtype=np.int64)
+        self._given = pairs if isinstance(pairs, list) else None
         self._x: Array | None = None
         self._y: Array | None = None
 
     def shuffle(self) -> None:
-        """Do as ``random.shuffle(self)``: the same numbers drawn, the same order made."""
+        """Do as ``random.shuffle``, with the list that was given too: same numbers, same order."""
         places = list(range(len(self)))
         random.shuffle(places)
         self[:] = [self[place] for place in places]
         self.order = self.order[places]
+        if self._given is not None:
+            self._given[:] = self
 
     def inputs(self, n_in: int) -> Array:
         """Return the x, shape (n, n_in), by rows of `order`."""

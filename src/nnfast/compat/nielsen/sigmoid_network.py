@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,31 @@ class SigmoidNetwork(ABC):
             for name, original in originals.items()
         )
 
+    @abstractmethod
+    def _engine_loss(self) -> str | None:
+        """Return the engine's loss that is the cost; None: a user's own methods make the steps."""
+
+    def _epochs(
+        self,
+        data: Samples,
+        epochs: int,
+        mini_batch_size: int,
+        eta: float,
+        lmbda: float,
+        by_hand: Callable[[list[Pair]], None],
+    ) -> Iterator[int]:
+        """Train, and yield the number of each epoch after it; `by_hand` makes a step in Python."""
+        for epoch in range(epochs):
+            data.shuffle()
+            loss = self._engine_loss()
+            if data and loss is not None:
+                if not self._epoch(data, mini_batch_size, eta, lmbda, loss):
+                    return
+            else:
+                for first in range(0, len(data), mini_batch_size):
+                    by_hand(data[first : first + mini_batch_size])
+            yield epoch
+
     def _epoch(
         self, data: Samples, mini_batch_size: int, eta: float, lmbda: float, loss: str
     ) -> bool:
@@ -159,7 +184,7 @@ class SigmoidNetwork(ABC):
                 "the cost is no longer finite; training has stopped and the weights are those "
                 "before that minibatch. Look for NaN in the data, and try a smaller eta",
                 NonFiniteLossWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return run.finite
 

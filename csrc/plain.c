@@ -1,0 +1,332 @@
+/* plain.c: one dense layer on plain arrays, for nnfast.ops: no plan, and nothing packed but the panel at hand.
+ *
+ *     forward   y = f(x W + b)                                   panel; a panel of W is packed, or W if it is one
+ *     backward  dz = dy f'(y)
+ *               dx = dz W^T      rows by W^T                     panel; a panel of W^T is made from rows of W
+ *                                or W by dz^T, when rows are few panel; W stays, dz^T and dx^T are small
+ *               dW = x^T dz, db = sum of dz's rows               outer; straight into dW
+ *
+ * A unit of work is a panel and some rows; a thread takes a contiguous range of units, so it packs a panel once.
+ * Columns that do not fill a panel's vectors pass through the thread's scratch.
+ */
+#include <stdlib.h>
+
+#include "engine.h"
+#include "team.h"
+
+enum { ROWS = 96, HEIGHT = 144 }; /* of a unit: rows; of dW: rows of W */
+enum { WIDEST = MAX_VECTORS * LANES };
+enum { NEAR = 96 }; /* columns of an array that the outer tile reads where it lies */
+
+void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
+void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
+
+typedef struct task {
+    const nn_dense *d;
+    int widest;
+    const real *dz; /* [rows][dz_row]; of a row whole panels may be read */
+    real *own_dz;   /* NULL, or where it is made */
+    int64_t dz_row;
+    real *dz_panels; /* NULL, or dz in panels [256][width], blocks of rows one after the other */
+    bool far_x;      /* columns of x are gathered for dW */
+    real *dz_turned; /* NULL, or dz^T in panels [n_out][width], when rows are few */
+    real *scratch;   /* [threads][scratch_size] */
+    int64_t scratch_size;
+} task;
+
+static real *scratch_of(const task *t, const nn_team *team) { return t->scratch + team->index * t->scratch_size; }
+
+/* Of the `n` units that follow `before` others, those of this thread, which has an even part of `all`. */
+static share part_of(const nn_team *team, int64_t all, int64_t before, int64_t n)
+{
+    const int64_t first = all * team->index / team->size - before, end = all * (team->index + 1) / team->size - before;
+    const share s = {(int)(first < 0 ? 0 : at_most(first, n)), (int)(end < 0 ? 0 : at_most(end, n)), 0, 1};
+    return s;
+}
+
+static int64_t panels(panel q)
+{
+    int64_t n = 0;
+    for (; q.width; q = next_panel(q)) n++;
+    return n;
+}
+
+/* The used columns of `rows` packed rows to an array, or back. */
+static void copy_columns(int rows, int used, real *to, ptrdiff_t to_row, const real *from, ptrdiff_t from_row)
+{
+    for (int r = 0; r < rows; r++) memcpy(to + r * to_row, from + r * from_row, used * sizeof *to);
+}
+
+/* ---- forward ---- */
+
+static void forward_rows(const nn_dense *d, panel q, const real *w, real *bias, int first, int rows, real *out)
+{
+    const int used = (int)at_most(q.width, d->n_out - q.column);
+    const bool whole = used == q.width && used % LANES == 0; /* activate() works in whole vectors */
+    real *y = (real *)d->y + first * d->n_out + q.column, *to = whole ? y : out;
+    const ptrdiff_t row = whole ? d->n_out : round_up(q.width, LANES);
+    const bool relu = d->activation == NN_RELU;
+    for (int64_t k = 0; k < d->n_in; k += BLOCK) {
+        const int64_t size = at_most(BLOCK, d->n_in - k);
+        const bool end = relu && k + size == d->n_in;
+        const nn_tile t = {.y_row = row,
+                           .x_row = d->n_in,
+                           .segs = 1,
+                           .seg = size,
+                           .start = k || !bias ? START_ZERO : START_BIAS,
+                           .end = k ? (end ? END_ADD_RELU : END_ADD) : (end ? END_RELU : END_STORE)};
+        FN(panel)(q.width, rows, to, (nn_rows){(const real *)d->x + first * d->n_in, NULL, k, NULL}, w + k * q.width, bias,
+              &t);
+    }
+    if (!relu) FN(activate)((int)d->activation, rows, q.width, to, row, NULL);
+    if (to != y) copy_columns(rows, used, y, d->n_out, out, row);
+}
+
+static void forward_work(void *argument, const nn_team *team)
+{
+    const task *t = argument;
+    const nn_dense *d = t->d;
+    const uint64_t before = flush_denormals();
+    real *bias = scratch_of(t, team), *out = bias + WIDEST, *packed = out + ROWS * WIDEST;
+    const int64_t units = (d->rows + ROWS - 1) / ROWS;
+    panel q = weight_panels((int)d->n_out, t->widest);
+    const int64_t all = panels(q) * units;
+    for (int64_t done = 0; q.width; q = next_panel(q), done += units) {
+        const share mine = part_of(team, all, done, units);
+        if (mine.first == mine.end) continue;
+        const int used = (int)at_most(q.width, d->n_out - q.column);
+        const real *w = (const real *)d->w + q.column;
+        if (d->n_out != q.width) copy_columns((int)d->n_in, used, packed, q.width, w, d->n_out), w = packed;
+        if (d->b) memcpy(bias, (const real *)d->b + q.column, used * sizeof *bias);
+        for (int i = mine.first; i < mine.end; i++)
+            forward_rows(d, q, w, d->b ? bias : NULL, i * ROWS, (int)at_most(ROWS, d->rows - i * ROWS), out);
+    }
+    if (d->activation == NN_SOFTMAX) {
+        nn_barrier(team);
+        const share mine = part_of(team, d->rows, 0, d->rows);
+        real *y = (real *)d->y + mine.first * d->n_out;
+        FN(activation_array)(NN_SOFTMAX, mine.end - mine.first, d->n_out, y, y);
+    }
+    restore_denormals(before);
+}
+
+/* ---- backward ---- */
+
+static real *dz_panel(const task *t, int64_t row, panel q)
+{
+    return t->dz_panels + row / BLOCK * BLOCK * round_up(t->d->n_out, 16) + q.column * BLOCK + row % BLOCK * q.width;
+}
+
+static void make_dz(const task *t, const nn_team *team)
+{
+    const nn_dense *d = t->d;
+    const share mine = part_of(team, d->rows, 0, d->rows);
+    const int64_t n = d->n_out, tail = t->dz_row - n, step = tail ? 1 : mine.end - mine.first;
+    for (int r = mine.first; r < mine.end && t->own_dz; r += step) {
+        real *dz = t->own_dz + r * t->dz_row;
+        const real *y = (const real *)d->y + r * n, *dy = (const real *)d->dy + r * n;
+        if (d->activation == NN_IDENTITY)
+            memcpy(dz, dy, step * n * sizeof *dz);
+        else
+            FN(activation_grad_array)(d->activation, step, n, dz, y, dy);
+        memset(dz + step * n, 0, tail * sizeof *dz);
+    }
+    for (int r = mine.first; r < mine.end && t->dz_panels; r++)
+        for (panel q = weight_panels((int)n, t->widest); q.width; q = next_panel(q))
+            memcpy(dz_panel(t, r, q), t->dz + r * t->dz_row + q.column, q.width * sizeof *t->dz);
+}
+
+/* to[n][k] = from[k][n] of rows x columns */
+static void turn(int64_t rows, int64_t columns, const real *from, ptrdiff_t from_row, real *to, ptrdiff_t to_row)
+{
+    for (int64_t k = 0; k < rows; k += LANES)
+        for (int64_t n = 0; n < columns; n += LANES) {
+            if (k + LANES <= rows && n + LANES <= columns) {
+                transpose(from + k * from_row + n, from_row, to + n * to_row + k, to_row);
+                continue;
+            }
+            for (int64_t j = n; j < columns && j < n + LANES; j++)
+                for (int64_t i = k; i < rows && i < k + LANES; i++) to[j * to_row + i] = from[i * from_row + j];
+        }
+}
+
+/* The same into a panel [columns][width], whose other elements become 0. */
+static void turn_panel(int width, int64_t rows, int64_t columns, const real *from, ptrdiff_t from_row, real *to)
+{
+    if (rows < width) memset(to, 0, columns * width * sizeof *to);
+    turn(rows, columns, from, from_row, to, width);
+}
+
+/* The product of rows of x with a packed panel, over k, in blocks of R1. */
+static void multiply(int width, int rows, int64_t n, real *y, ptrdiff_t y_row, const real *x, ptrdiff_t x_row,
+                     const real *w)
+{
+    for (int64_t k = 0; k < n; k += BLOCK) {
+        const nn_tile t = {
+            .y_row = y_row, .x_row = x_row, .segs = 1, .seg = at_most(BLOCK, n - k), .end = k ? END_ADD : END_STORE};
+        FN(panel)(width, rows, y, (nn_rows){x, NULL, k, NULL}, w + k * width, NULL, &t);
+    }
+}
+
+/* dx of some rows and a panel of columns */
+static void dx_rows(const task *t, panel q, const real *turned, int first, int rows, real *out)
+{
+    const nn_dense *d = t->d;
+    const int used = (int)at_most(q.width, d->n_in - q.column);
+    real *dx = (real *)d->dx + first * d->n_in + q.column, *to = used == q.width ? dx : out;
+    const ptrdiff_t row = used == q.width ? d->n_in : q.width;
+    multiply(q.width, rows, d->n_out, to, row, t->dz + first * t->dz_row, t->dz_row, turned);
+    if (to != dx) copy_columns(rows, used, dx, d->n_in, out, row);
+}
+
+/* dx^T of some of its rows and a panel of its columns */
+static void dx_columns(const task *t, panel q, int first, int rows, real *out)
+{
+    const nn_dense *d = t->d;
+    const int used = (int)at_most(q.width, d->rows - q.column);
+    multiply(q.width, rows, d->n_out, out, q.width, (const real *)d->w + first * d->n_out, d->n_out,
+             t->dz_turned + q.column * d->n_out);
+    turn(rows, used, out, q.width, (real *)d->dx + q.column * d->n_in + first, d->n_in);
+}
+
+/* All of dx: a grid of panels and rows in either form. */
+static void make_dx(const task *t, const nn_team *team)
+{
+    const nn_dense *d = t->d;
+    real *out = scratch_of(t, team), *packed = out + HEIGHT * WIDEST;
+    const bool few = t->dz_turned;
+    const int64_t columns = few ? d->rows : d->n_in, rows = few ? d->n_in : d->rows, units = (rows + ROWS - 1) / ROWS;
+    panel q = transposed_panels((int)columns, t->widest);
+    const int64_t all = panels(q) * units;
+    for (int64_t done = 0; q.width; q = next_panel(q), done += units) {
+        const share mine = part_of(team, all, done, units);
+        if (mine.first == mine.end) continue;
+        if (!few)
+            turn_panel(q.width, at_most(q.width, columns - q.column), d->n_out,
+                       (const real *)d->w + q.column * d->n_out, d->n_out, packed);
+        for (int i = mine.first; i < mine.end; i++) {
+            const int height = (int)at_most(ROWS, rows - i * ROWS);
+            if (few)
+                dx_columns(t, q, i * ROWS, height, out);
+            else
+                dx_rows(t, q, packed, i * ROWS, height, out);
+        }
+    }
+}
+
+/* One block of rows into dW of rows [first, first + rows) of W and a panel of columns, into db with the first of them.
+ * A last panel that is wider than what is left sums in `out` and `sums`. */
+static void dw_block(const task *t, panel q, int first, int rows, int64_t r, nn_rows x, int64_t x_row, real *out,
+                     real *sums)
+{
+    const nn_dense *d = t->d;
+    const int used = (int)at_most(q.width, d->n_out - q.column), size = (int)at_most(BLOCK, d->rows - r);
+    const bool whole = used == q.width, begins = r == 0, ends = r + BLOCK >= d->rows;
+    real *dw = (real *)d->dw + first * d->n_out + q.column, *db = first ? NULL : (real *)d->db + q.column;
+    real *to = whole ? dw : out, *to_db = whole || !db ? db : sums;
+    const ptrdiff_t row = whole ? d->n_out : q.width;
+    if (!whole && begins && d->add) {
+        copy_columns(rows, used, out, row, dw, d->n_out);
+        if (db) memcpy(sums, db, used * sizeof *db);
+    }
+    const real *dz = t->dz_panels ? dz_panel(t, r, q) : t->dz + r * t->dz_row + q.column;
+    const nn_tile tile = {.y_row = row,
+                          .x_k = x_row,
+                          .w_k = t->dz_panels ? q.width : t->dz_row,
+                          .segs = 1,
+                          .seg = size,
+                          .end = begins && !d->add ? END_STORE : END_ADD,
+                          .bias = to_db,
+                          .updated_bias = to_db};
+    FN(outer)(q.width, rows, to, x, dz, to, &tile);
+    if (!whole && ends) {
+        copy_columns(rows, used, dw, d->n_out, out, row);
+        if (db) memcpy(db, sums, used * sizeof *db);
+    }
+}
+
+/* All of dW and db: some rows of W at a time, so that they and their columns of x stay in L2. */
+static void make_dw(const task *t, const nn_team *team)
+{
+    const nn_dense *d = t->d;
+    real *out = scratch_of(t, team), *sums = out + HEIGHT * WIDEST, *block = sums + WIDEST;
+    const panel start = weight_panels((int)d->n_out, t->widest);
+    const int64_t units = panels(start), chunks = (d->n_in + HEIGHT - 1) / HEIGHT;
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        const share mine = part_of(team, chunks * units, chunk * units, units);
+        const int first = (int)chunk * HEIGHT, rows = (int)at_most(HEIGHT, d->n_in - first);
+        for (int64_t r = 0; r < d->rows && mine.first < mine.end; r += BLOCK) {
+            nn_rows x = {(const real *)d->x + r * d->n_in + first, NULL, 0, NULL};
+            if (t->far_x) {
+                copy_columns((int)at_most(BLOCK, d->rows - r), rows, block, HEIGHT, x.base, d->n_in);
+                x.base = block;
+            }
+            panel q = start;
+            for (int i = 0; i < mine.end; i++, q = next_panel(q))
+                if (i >= mine.first) dw_block(t, q, first, rows, r, x, t->far_x ? HEIGHT : d->n_in, out, sums);
+        }
+    }
+}
+
+static void backward_work(void *argument, const nn_team *team)
+{
+    const task *t = argument;
+    const nn_dense *d = t->d;
+    const uint64_t before = flush_denormals();
+    make_dz(t, team);
+    if (t->own_dz || t->dz_panels) nn_barrier(team);
+    if (t->dz_turned) {
+        int i = 0;
+        for (panel q = transposed_panels((int)d->rows, t->widest); q.width; q = next_panel(q))
+            if (i++ % team->size == team->index)
+                turn_panel(q.width, at_most(q.width, d->rows - q.column), d->n_out, t->dz + q.column * t->dz_row,
+                           t->dz_row, t->dz_turned + q.column * d->n_out);
+        nn_barrier(team);
+    }
+    if (d->dx) make_dx(t, team);
+    make_dw(t, team);
+    restore_denormals(before);
+}
+
+/* ---- both ---- */
+
+typedef struct sizes {
+    int64_t dz, panels, turned, scratch;
+} sizes;
+
+static int run(task *t, sizes n, void (*work)(void *, const nn_team *))
+{
+    t->scratch_size = round_up(n.scratch, 16);
+    n.dz = round_up(n.dz, 16), n.panels = round_up(n.panels, 16), n.turned = round_up(n.turned, 16);
+    real *memory = aligned_alloc(64, (n.dz + n.panels + n.turned + t->d->threads * t->scratch_size) * sizeof *memory),
+         *at = memory;
+    if (!memory) return -1;
+    if (n.dz) t->dz = t->own_dz = at, at += n.dz;
+    if (n.panels) t->dz_panels = at, at += n.panels;
+    if (n.turned) t->dz_turned = at, at += n.turned;
+    t->scratch = at;
+    nn_parallel(t->d->threads, work, t);
+    free(memory);
+    return 0;
+}
+
+int FN(dense_forward_array)(const nn_dense *d)
+{
+    task t = {.d = d, .widest = widest_panel(d->rows)};
+    return run(&t, (sizes){.scratch = (1 + ROWS + d->n_in) * WIDEST}, forward_work);
+}
+
+int FN(dense_backward_array)(const nn_dense *d)
+{
+    task t = {.d = d, .widest = widest_panel(d->rows), .dz = d->dy, .dz_row = d->n_out, .far_x = d->n_in > NEAR};
+    sizes n = {0};
+    if (d->activation != NN_IDENTITY || d->n_out % 16) {
+        t.dz_row = padded_row(d->n_out);
+        n.dz = d->rows * t.dz_row;
+    }
+    if (d->n_out > NEAR) n.panels = round_up(d->rows, BLOCK) * round_up(d->n_out, 16);
+    if (d->dx && d->rows * (d->n_in + d->n_out) < d->n_in * d->n_out) n.turned = round_up(d->rows, LANES) * d->n_out;
+    const int64_t dx = d->n_out * WIDEST, dw = WIDEST + (t.far_x ? BLOCK * HEIGHT : 0);
+    n.scratch = HEIGHT * WIDEST + (dx > dw ? dx : dw);
+    return run(&t, n, backward_work);
+}
