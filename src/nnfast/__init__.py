@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from nnfast.patching import patch_sklearn, unpatch_sklearn
     from nnfast.search import minimize
     from nnfast.vectors import KeyedVectors
+    from nnfast.word2vec import Word2Vec
 else:
 
     def __getattr__(name: str) -> Any:
@@ -54,6 +55,8 @@ else:
             from nnfast.patching import unpatch_sklearn as found
         elif name == "KeyedVectors":
             from nnfast.vectors import KeyedVectors as found
+        elif name == "Word2Vec":
+            from nnfast.word2vec import Word2Vec as found
         else:
             raise AttributeError(f"module 'nnfast' has no attribute {name!r}")
         return found
@@ -102,6 +105,7 @@ __all__ = [
     "Rprop",
     "Sequential",
     "TerminateOnNaN",
+    "Word2Vec",
     "__version__",
     "diagnose",
     "get_num_threads",

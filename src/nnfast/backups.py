@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,18 @@ _FORMAT = 1
 _BYTES_OF_ROWS = 1 << 20
 _FEWEST_ROWS = 64
 _MOST_STEPS_OF_SCHEDULE = 64
+
+
+class Started(Protocol):
+    """What knows the training under way.
+
+    Attributes
+    ----------
+    started : (str, str) or None
+        The folder of its checkpoints, and the digest of the numbers that it began with.
+    """
+
+    started: tuple[str, str] | None
 
 
 class BackupAndRestore(Callback):
@@ -66,20 +78,22 @@ class BackupAndRestore(Callback):
         self._folder = Folder(self.path)
         self._fingerprint: dict[str, str] = {}
 
-    def find(self, network: Network, fingerprint: dict[str, str]) -> dict[str, Any] | None:
+    def find(
+        self, state: Started, digest: Callable[[], str], fingerprint: dict[str, str]
+    ) -> dict[str, Any] | None:
         """Return the newest checkpoint of the training with this fingerprint, None for no files.
 
-        After a `fit` that was interrupted the network need not be set back to its start by hand:
-        its state knows what that was.
+        After a training that was interrupted the numbers need not be set back to their start by
+        hand: `state` knows what that was, and `digest` tells it of those that are there now.
         """
         self._folder.open()
-        found, started = self._folder.newest(), network.state.started
+        found, started = self._folder.newest(), state.started
         if found is None or started is None or started[0] != self.path:
-            started = self.path, _digest_of(network)
+            started = self.path, digest()
         self._fingerprint = fingerprint | {"numbers at the start": started[1]}
         if found is not None:
             self._refuse_another(found)
-        network.state.started = started
+        state.started = started
         return found
 
     def is_due(self, step: int) -> bool:
@@ -109,7 +123,7 @@ class BackupAndRestore(Callback):
         ]
         if others:
             raise ValueError(
-                f"BackupAndRestore: the checkpoint in {self.path} is of another training; "
+                f"the checkpoint in {self.path} is of another training; "
                 f"{'; '.join(others)}. Start it as then, or delete the folder to begin anew"
             )
 
@@ -126,10 +140,10 @@ def fingerprint_of(network: Network, rule: Optimizer, steps: int, **more: object
     rates = rule.rates(0, min(steps, _MOST_STEPS_OF_SCHEDULE))
     machine = backend.current()
     found = {
-        "network": f"{plan.n_theta:,} parameters ({_digest(_text(table))})",
+        "network": f"{plan.n_theta:,} parameters ({digest(_text(table))})",
         "dtype": str(network.theta.dtype),
         "seed": str(network.seed),
-        "optimizer": f"{_text(rule)} ({_digest(rates)})",
+        "optimizer": f"{_text(rule)} ({digest(rates)})",
         "backend": "baseline" if getattr(machine, "isa", "") == "baseline" else machine.name,
     }
     return found | {name: _text(value) for name, value in more.items()}
@@ -142,7 +156,7 @@ def described(data: Samples | None) -> str:
     parts = {"X": data.x, "y": data.y, "sample_weight": data.weight}
     there = {name: part for name, part in parts.items() if part is not None}
     words = [f"{n} {p.shape} {getattr(p, 'dtype', 'sparse')}" for n, p in there.items()]
-    return f"{', '.join(words)} ({_digest(*map(_some_rows, there.values()))})"
+    return f"{', '.join(words)} ({digest(*map(_some_rows, there.values()))})"
 
 
 def _some_rows(array: Any) -> Any:
@@ -153,15 +167,16 @@ def _some_rows(array: Any) -> Any:
     return rows.toarray() if hasattr(rows, "toarray") else rows
 
 
-def _digest_of(network: Network) -> str:
+def digest_of(network: Network) -> str:
     """Digest of a network's numbers and counts."""
     state = network.state
     counts = np.array([state.step, state.epoch, state.noise])
     slots = np.empty(0) if state.slots is None else state.slots
-    return _digest(network.theta, network.buffers, slots, counts)
+    return digest(network.theta, network.buffers, slots, counts)
 
 
-def _digest(*parts: Any) -> str:
+def digest(*parts: Any) -> str:
+    """Return 16 hexadecimal digits of a digest of texts and arrays."""
     import hashlib
 
     sha = hashlib.sha256()

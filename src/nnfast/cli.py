@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import nnfast as nn
-from nnfast import activations, demo, formats, optimizers, readers, report, sequential
+from nnfast import activations, demo, formats, optimizers, readers, report, sequential, word_cli
 from nnfast.tables import Table
 from nnfast.tabular import TableModel
 
@@ -170,6 +170,7 @@ _COMMANDS = {
     "run": _add_run,
     "info": _add_info,
     "demo": _add_demo,
+    "word2vec": word_cli.add_word2vec,
 }
 
 
@@ -260,12 +261,12 @@ class _Progress(nn.ProgressBar):
 
 def _train(options: argparse.Namespace) -> None:
     output = options.output or Path(f"{options.file.stem}.safetensors")
-    _check_output(output, options.file)
+    formats.check_output(output, options.file)
     if options.plot is not None:
         from nnfast import plots
 
         plots.check(options.plot)
-        _check_output(options.plot, options.file, output)
+        formats.check_output(options.plot, options.file, output)
     model = TableModel(
         layers=options.layers,
         activation=options.activation,
@@ -314,7 +315,7 @@ def _training_table(options: argparse.Namespace) -> tuple[Table, str]:
 def _predict(options: argparse.Namespace) -> None:
     to_stdout = options.output == "-"
     if not to_stdout:
-        _check_output(Path(options.output), options.file, options.model)
+        formats.check_output(Path(options.output), options.file, options.model)
     model = TableModel.load(options.model, options.threads)
     table = _table_for(model, options.file)
     outputs = model.outputs(table)
@@ -369,14 +370,3 @@ def _info(options: argparse.Namespace) -> None:
     if TableModel.is_model(options.model):
         print("", *report.fact_lines(TableModel.load(options.model)), sep="\n")
 
-
-def _check_output(path: Path, *inputs: Path) -> None:
-    """Refuse, before any work, a file that could not be written or that is another one's place."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a file to write, got a folder; name a file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path}: may not write in {path.parent}; choose another folder")
-    if any(path.resolve() == other.resolve() for other in inputs):
-        raise ValueError(f"{path}: expected another file to write than those in use; rename it")

@@ -104,7 +104,7 @@ def fit(
             callbacks=", ".join(type(callback).__name__ for callback in kept),
             initial_epoch=initial_epoch,
         )
-        checkpoint = backup.find(network, facts)
+        checkpoint = backup.find(network.state, lambda: backups.digest_of(network), facts)
     network.state.epoch = initial_epoch or network.state.epoch
     course = _Course(
         network=network,

@@ -47,12 +47,41 @@ class ProgressBar(Callback):
             return
         steps = self.params["steps"]
         bar = "" if steps is None else ("=" * (self.WIDTH * step // steps)).ljust(self.WIDTH, ".")
-        line = (
-            f"{_epoch_of(self)} [{bar}] {step}/{steps or '?'} "
-            f"{time.perf_counter() - self._began:.1f} s{_numbers(logs)}"
-        )
+        seconds = time.perf_counter() - self._began
+        line = f"{_epoch_of(self)} [{bar}] {self._place(step, seconds)}{_numbers(logs)}"
         print("\r" + line.ljust(len(self._line)), end="", file=sys.stderr, flush=True)
         self._line = line
+
+    def _place(self, step: int, seconds: float) -> str:
+        return f"{step}/{self.params['steps'] or '?'} {seconds:.1f} s"
+
+
+class WordBar(ProgressBar):
+    """A bar whose steps are words: how many a second, and how long all epochs will still take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: int | None = None
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Start the clock."""
+        super().on_epoch_begin(epoch)
+        self._first = None
+
+    def on_progress(self, step: int, logs: Mapping[str, float]) -> None:
+        """Draw the bar over itself; the first time tells where the epoch goes on."""
+        if self._first is None:
+            self._first = step
+        super().on_progress(step, logs)
+
+    def _place(self, step: int, seconds: float) -> str:
+        words = self.params["steps"]
+        done = step - (self._first or 0)
+        share = f"{step / words:4.0%}"
+        if not done:
+            return share
+        left = (words * (self.params["epochs"] - self._epoch) - step) * seconds / done
+        return f"{share} {done / seconds:,.0f} words/s, {_clock(left)} left"
 
 
 class EpochLines(Callback):
@@ -68,16 +97,16 @@ class EpochLines(Callback):
         print(f"{_epoch_of(self)} {seconds:.1f} s{_numbers(logs)}", flush=True)
 
 
-def listener(verbose: object) -> Callback | None:
-    """Return what shows a training for `verbose` (0, 1, 2 or "auto")."""
+def listener(verbose: object, bar: type[ProgressBar] = ProgressBar) -> Callback | None:
+    """Return what shows a training for `verbose` (0, 1, 2 or "auto"); `bar` is what 1 shows."""
     if isinstance(verbose, str) and verbose == "auto":
-        return ProgressBar()
+        return bar()
     if not isinstance(verbose, int) or verbose not in (0, 1, 2):
         raise ValueError(
             f"verbose: expected 0, 1, 2 or 'auto', got {verbose!r}; "
             "leave it out for a bar on terminals only"
         )
-    return (None, ProgressBar(), EpochLines())[verbose]
+    return (None, bar(), EpochLines())[verbose]
 
 
 def _redraws(stream: Any) -> bool:
@@ -93,6 +122,11 @@ def _epoch_of(shown: Any) -> str:
 
 def _numbers(logs: Mapping[str, float]) -> str:
     return "".join(f"  {name} {_number(value)}" for name, value in logs.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def _number(value: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["FormatError", "existing", "replacing"]
+__all__ = ["FormatError", "check_output", "existing", "replacing"]
 
 
 class FormatError(ValueError):
@@ -25,6 +25,18 @@ def existing(path: str | os.PathLike[str]) -> Path:
     if not file.exists():
         raise FileNotFoundError(f"{file}: no such file; check the name")
     return file
+
+
+def check_output(path: Path, *inputs: Path) -> None:
+    """Refuse, before any work, a file that could not be written or that is another one's place."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file to write, got a folder; name a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path}: may not write in {path.parent}; choose another folder")
+    if any(path.resolve() == other.resolve() for other in inputs):
+        raise ValueError(f"{path}: expected another file to write than those in use; rename it")
 
 
 @contextlib.contextmanager
