@@ -24,13 +24,14 @@ from nnfast import (
     word_queries,
     word_training,
 )
-from nnfast import sentences as sentences_
 from nnfast.backups import BackupAndRestore
 from nnfast.callbacks import LambdaCallback
 from nnfast.corpus import Corpus
-from nnfast.formats import word2vec as files
+from nnfast.formats import FormatError, safetensors
 from nnfast.history import History
-from nnfast.sentences import LineSentence, Mark, PathLineSentences, Source, Text8Corpus
+from nnfast.keyed_rows import FORMAT
+from nnfast.sources import AnyPath, Mark, PathLineSentences, Source, Text8Corpus, checked_source
+from nnfast.texts import MAX_SENTENCE_LENGTH, LineSentence
 from nnfast.vectors import KeyedVectors
 from nnfast.vocab import Vocabulary
 from nnfast.word_job import Word2VecJob, aligned_rows
@@ -39,8 +40,6 @@ from nnfast.word_weights import Rows, Weights, padded
 
 __all__ = ["LineSentence", "PathLineSentences", "Text8Corpus", "Word2Vec"]
 
-Path_ = str | os.PathLike[str]
-
 _SETTINGS = (
     "vector_size", "alpha", "window", "min_count", "max_vocab_size", "sample", "seed", "workers",
     "min_alpha", "sg", "hs", "negative", "ns_exponent", "cbow_mean", "epochs", "sorted_vocab",
@@ -48,6 +47,8 @@ _SETTINGS = (
     "max_sentence_length", "verbose",
 )  # fmt: skip
 """What a file and a copy hold besides the arrays."""
+
+_METADATA = "nnfast.word2vec"
 
 _COUNTS = ("corpus_count", "corpus_total_words", "total_train_time", "epochs_trained")
 
@@ -157,7 +158,7 @@ class Word2Vec:
     def __init__(
         self,
         sentences: Iterable[Any] | None = None,
-        corpus_file: Path_ | None = None,
+        corpus_file: AnyPath | None = None,
         vector_size: int = 100,
         alpha: float = 0.025,
         window: int = 5,
@@ -186,9 +187,9 @@ class Word2Vec:
         *,
         sharing: Literal["window", "exact"] = "window",
         cbow_grad: Literal["word2vec", "corrected"] = "word2vec",
-        cache: Path_ | None = None,
-        max_sentence_length: int = sentences_.MAX_SENTENCE_LENGTH,
-        checkpoint: Path_ | None = None,
+        cache: AnyPath | None = None,
+        max_sentence_length: int = MAX_SENTENCE_LENGTH,
+        checkpoint: AnyPath | None = None,
         verbose: object = "auto",
     ) -> None:
         if null_word:
@@ -230,6 +231,7 @@ class Word2Vec:
         self._mark: Mark | None = None
         self._course: Course | None = None
         self._passed = Totals()
+        self._are_integers = False
         self._weights: Weights | None = None
         self.wv = KeyedVectors((), np.empty((0, self.vector_size), np.float32))
 
@@ -251,7 +253,7 @@ class Word2Vec:
     def build_vocab(
         self,
         corpus_iterable: Iterable[Any] | None = None,
-        corpus_file: Path_ | None = None,
+        corpus_file: AnyPath | None = None,
         update: bool = False,
         progress_per: int = 10_000,
         keep_raw_vocab: bool = False,
@@ -293,7 +295,8 @@ class Word2Vec:
     ) -> None:
         """Choose the vocabulary from counts by word; see `build_vocab`."""
         self._check_update(update)
-        words, counts = list(word_freq), list(word_freq.values())
+        self._set_kind(all(isinstance(word, int) for word in word_freq), update)
+        words, counts = list(map(str, word_freq)), list(word_freq.values())
         self._choose(words, counts, update, trim_rule, keep_raw_vocab)
         self.corpus_count = corpus_count or 0
         self.corpus_total_words = sum(counts)
@@ -318,7 +321,7 @@ class Word2Vec:
         return self._weights
 
     def _source(self, iterable: Any, file: Any, name: str) -> Source:
-        return sentences_.checked_source(iterable, file, name, self.max_sentence_length)
+        return checked_source(iterable, file, name, self.max_sentence_length)
 
     def _build(self, source: Source, update: bool, trim_rule: Any, keep_raw_vocab: bool) -> None:
         self._check_update(update)
@@ -330,6 +333,7 @@ class Word2Vec:
             max_vocab_size=self.max_vocab_size,
             cache=self._cache,
         )
+        self._set_kind(source.are_integers, update)
         self._choose(counted.words, counted.counts.tolist(), update, trim_rule, keep_raw_vocab)
         self._corpus, self._mark = counted.encode(self._learned.vocabulary), mark
         self.corpus_count = counted.n_sentences
@@ -338,6 +342,17 @@ class Word2Vec:
     def _check_update(self, update: bool) -> None:
         if update:
             _ = self._learned
+
+    def _set_kind(self, are_integers: bool, update: bool) -> None:
+        """Note whether words are integers, which a vocabulary holds by their digits."""
+        if update and are_integers != self._are_integers:
+            kinds = ("integers", "text") if self._are_integers else ("text", "integers")
+            raise TypeError(
+                "update: expected {} for words, as the vocabulary has, got {}; convert them".format(
+                    *kinds
+                )
+            )
+        self._are_integers = are_integers
 
     def _choose(
         self,
@@ -373,7 +388,8 @@ class Word2Vec:
     def _take(self, weights: Weights) -> None:
         weights.add_outputs(self.negative > 0, self.hs > 0)
         self._weights, words = weights, weights.vocabulary
-        self.wv = KeyedVectors(words.words, weights.vectors, words.counts)
+        keys = [int(word) for word in words.words] if self._are_integers else words.words
+        self.wv = KeyedVectors(keys, weights.vectors, words.counts)
 
     def _collect(self) -> None:
         """Copy the vectors to their place, if `wv` has got others."""
@@ -392,7 +408,7 @@ class Word2Vec:
     def train(
         self,
         corpus_iterable: Iterable[Any] | None = None,
-        corpus_file: Path_ | None = None,
+        corpus_file: AnyPath | None = None,
         total_examples: int | None = None,
         total_words: int | None = None,
         epochs: int | None = None,
@@ -404,7 +420,7 @@ class Word2Vec:
         compute_loss: bool | None = None,
         callbacks: Any = (),
         *,
-        checkpoint: Path_ | None = None,
+        checkpoint: AnyPath | None = None,
         verbose: object = None,
     ) -> tuple[int, int]:
         """Train; on an exception, Ctrl-C too, the vectors stay as they have become.
@@ -500,7 +516,7 @@ class Word2Vec:
     def _encoded(self, source: Source) -> Corpus:
         """Return a corpus as ids: the one at hand if it is the same, else read it."""
         mark = source.mark()
-        if self._corpus is None or self._mark != mark:
+        if self._corpus is None or not mark.is_same(self._mark):
             self._corpus = self._mark = None
             self._corpus = corpus.encode(
                 source.read,
@@ -509,12 +525,6 @@ class Word2Vec:
                 cache=self._cache,
             )
             self._mark = mark
-        if not self._corpus.n_words:
-            raise ValueError(
-                "corpus: expected words of the vocabulary, got none; pass the corpus of "
-                "build_vocab (a generator gives its sentences only once), or build_vocab(..., "
-                "update=True) first"
-            )
         return self._corpus
 
     def _job(
@@ -661,21 +671,22 @@ class Word2Vec:
         return found | {"total": sum(found.values())}
 
     def __repr__(self) -> str:
-        return (
-            f"Word2Vec<vocab={len(self.wv)}, vector_size={self.vector_size}, alpha={self.alpha}>"
-        )
+        return f"Word2Vec<vocab={len(self.wv)}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     # --- files and copies ---
 
-    def save(self, path: Path_) -> None:
-        """Write the model as safetensors: it can be trained further. No code, no corpus."""
-        self._collect()
-        weights = self._learned
-        words = weights.vocabulary
-        files.save(path, self._facts(), words.words, words.counts, weights.arrays())
+    def save(self, path: AnyPath) -> None:
+        """Write the model as safetensors, which can be trained further. No code, no corpus.
+
+        `KeyedVectors.load` reads the vectors of the file.
+        """
+        import json
+
+        facts = json.dumps(self._facts())
+        safetensors.save(path, self._tensors(), FORMAT | {_METADATA: facts})
 
     @classmethod
-    def load(cls, path: Path_) -> Word2Vec:
+    def load(cls, path: AnyPath) -> Word2Vec:
         """Return the model that `save` wrote.
 
         Raises
@@ -683,42 +694,69 @@ class Word2Vec:
         FormatError
             Another file, such as a pickle of gensim.
         """
-        facts, words, counts, rows = files.load(formats.existing(path))
+        import json
+
+        try:
+            tensors, metadata = safetensors.load(formats.existing(path))
+        except FormatError as error:
+            raise FormatError(
+                f"{error}; expected a model that nnfast.Word2Vec.save wrote. Of a model of gensim, "
+                "save the vectors with model.wv.save_word2vec_format"
+            ) from None
         model = cls.__new__(cls)
         try:
-            model._restore(facts, Vocabulary(words, counts), rows)
-        except (KeyError, TypeError, ValueError) as error:
-            raise formats.FormatError(f"{os.fspath(path)}: {error}; the file is damaged") from None
+            facts = json.loads(metadata[_METADATA])
+            model._restore(facts, KeyedVectors.of_tensors(path, tensors, metadata), tensors)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise FormatError(
+                f"{os.fspath(path)}: expected a model that nnfast.Word2Vec.save wrote, got "
+                f"another file, or a damaged one ({type(error).__name__}: {error})"
+            ) from None
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"facts": self._facts(), "vocabulary": None, "rows": {}}
-        if self._weights is not None:
-            self._collect()
-            state["vocabulary"] = self._weights.vocabulary
-            rows = self._weights.arrays()
-            state["rows"] = {name: np.ascontiguousarray(array) for name, array in rows.items()}
-        return state
+        return {"facts": self._facts(), "tensors": self._tensors()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._restore(**state)
+        tensors = state["tensors"]
+        self._restore(state["facts"], KeyedVectors.of_tensors("", tensors, FORMAT), tensors)
 
     def _facts(self) -> dict[str, Any]:
         settings = {name: getattr(self, name) for name in _SETTINGS}
         counts = {name: getattr(self, name) for name in _COUNTS}
         return {"settings": settings, "counts": counts, "history": self.history.get_state()}
 
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the vectors, words and counts, and the outputs, by their names in files."""
+        if self._weights is None:
+            return self.wv.tensors()
+        self._collect()
+        return self.wv.tensors() | self._weights.arrays()
+
     def _restore(
-        self, facts: dict[str, Any], vocabulary: Vocabulary | None, rows: Mapping[str, Rows]
+        self, facts: Mapping[str, Any], wv: KeyedVectors, rows: Mapping[str, Rows]
     ) -> None:
         Word2Vec.__init__(self, **facts["settings"])
         for name in _COUNTS:
             setattr(self, name, facts["counts"][name])
         self.history.set_state(facts["history"])
-        if vocabulary is not None:
-            made = {name: padded(array) for name, array in rows.items()}
-            outputs = made.get("syn1neg"), made.get("syn1")
-            self._take(Weights(vocabulary, self.vector_size, made["vectors"], *outputs))
+        n, size = len(wv), self.vector_size
+        if not n:
+            return
+        expected = {"vectors": (n, size), "syn1neg": (n, size), "syn1": (n - 1, size)}
+        made = {name: rows[name] for name in expected if name in rows}
+        for name, array in made.items():
+            if array.shape != expected[name] or array.dtype != np.float32:
+                raise ValueError(
+                    f"{name}: expected float32 of shape {expected[name]}, got {array.dtype} of "
+                    f"shape {array.shape}"
+                )
+        vocabulary = Vocabulary(tuple(map(str, wv.index_to_key)), wv.expandos["count"])
+        self._are_integers = isinstance(wv.index_to_key[0], int)
+        parts = {name: padded(array) for name, array in made.items()}
+        outputs = parts.get("syn1neg"), parts.get("syn1")
+        self._take(Weights(vocabulary, size, parts["vectors"], *outputs))
+        self.wv.expandos |= wv.expandos
 
 
 def _rate(name: str, value: Any) -> float:

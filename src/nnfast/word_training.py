@@ -258,11 +258,8 @@ class Course:
 
     def kept(self) -> list[tuple[str, Callback]]:
         """Those of the listeners that have a state, and their names."""
-        return [
-            (f"{place} {type(callback).__name__}", callback)
-            for place, callback in enumerate(self.listeners)
-            if type(callback).get_state is not Callback.get_state
-        ]
+        kept = [each for each in self.listeners if type(each).get_state is not Callback.get_state]
+        return [(f"{place} {type(each).__name__}", each) for place, each in enumerate(kept)]
 
 
 def fingerprint_of(course: Course, words: Sequence[object]) -> dict[str, str]:
