@@ -86,9 +86,11 @@ def test_classes_of_clear_clusters() -> None:
     centres = np.eye(3, 8, dtype="f4")
     vectors = np.repeat(centres, 20, axis=0) * random.uniform(1, 5, (60, 1)).astype("f4")
     vectors += random.normal(scale=0.05, size=vectors.shape).astype("f4")
+    vectors[:3] = vectors[[0, 20, 40]]  # word2vec.c's start is by row
+    vectors[[20, 40]] = vectors[[21, 41]]
     labels = word_queries.classes(vectors, 3)
     assert [len(set(labels[i : i + 20])) for i in (0, 20, 40)] == [1, 1, 1]
-    assert set(labels) == {0, 1, 2}
+    assert len(set(labels)) == 3
     assert set(word_queries.classes(vectors[:2], 5)) <= set(range(5))
 
 
@@ -144,7 +146,7 @@ def test_eval(vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         "some: 100.00% (1 of 1)",
         "more: 0.00% (0 of 1)",
         "Total accuracy: 50.00% (1 of 2)",
-        "Pearson 0.9984, Spearman 1.0000, 25.00 % unknown",
+        "Pearson 0.9951, Spearman 1.0000, 25.00 % unknown",
     ]
 
 
@@ -192,7 +194,7 @@ def test_packed_text(corpus: Path, tmp_path: Path) -> None:
         (["-train", "{corpus}", "-output", "x", "-negative", "0"], "expected hs=1 or negative > 0"),
         (["-train", "{corpus}", "-output", "x", "-min-count", "99999"], "min_count: expected at most"),
         (["-train", "{corpus}", "-output", "x", "-read-vocab", "{corpus}"], "expected a word and its count"),
-        (["-wat", "5"], "wat"),
+        (["-wat", "5"], "nnfast word2vec: "),
         (["nearest", "x"], "invalid choice"),
         (["nn", "nothing.txt", "a"], "no such file"),
         (["nn", "{corpus}", "a"], "expected the number of words"),
