@@ -22,6 +22,7 @@ from nnfast import activations, checks, losses, optimizers, plan, threads
 from nnfast.losses import Loss
 from nnfast.plan import Array, Job, Plan, Row
 from nnfast.python_side import PythonSide
+from nnfast.word_job import Word2VecJob
 
 if TYPE_CHECKING:
     from nnfast import _native
@@ -111,6 +112,33 @@ class CorpusReader(Protocol):
         """Return their counts."""
 
 
+class Word2VecRun(Protocol):
+    """An epoch of word2vec under way."""
+
+    @property
+    def chunk(self) -> int:
+        """The first chunk that is not done."""
+
+    @property
+    def words(self) -> int:
+        """Tokens passed."""
+
+    @property
+    def effective(self) -> int:
+        """Those of them that subsampling left."""
+
+    @property
+    def pairs(self) -> int:
+        """Predictions: pairs of words in skip-gram, windows in CBOW."""
+
+    @property
+    def loss(self) -> float:
+        """Sum of their negative log likelihoods, in float64 by chunks; 0 if it is not wanted."""
+
+    def advance(self, seconds: float) -> bool:
+        """Learn chunks for about so many seconds; True while there is more to do."""
+
+
 class Backend(Protocol):
     """What both machines offer. Arrays are checked before; all but a job's are C-contiguous."""
 
@@ -175,6 +203,9 @@ class Backend(Protocol):
         The end of a sentence, -1 in `ids`, goes where nothing is left of it; `is_open` says
         whether one has begun before. Returns what is left of `ids`, sentences ended, `is_open`.
         """
+
+    def word2vec(self, job: Word2VecJob) -> Word2VecRun:
+        """Return the epoch, ready to advance."""
 
 
 class NativeBackend:

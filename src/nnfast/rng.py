@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from nnfast import checks
 
-WEIGHTS, SHUFFLE, DROPOUT = 0, 1, 2
+WEIGHTS, SHUFFLE, DROPOUT, WINDOWS = range(4)
 
 
-def words(seed: int, purpose: int, step: int, n: int) -> NDArray[np.uint64]:
-    """Return the first `n` 64-bit words of the stream (seed, purpose, step)."""
+def words(seed: int, purpose: int, step: int, n: int, part: int = 0) -> NDArray[np.uint64]:
+    """Return the first `n` 64-bit words of the stream (seed, purpose, step, part)."""
     key = np.array([seed, purpose], dtype=np.uint64)
-    counter = np.array([0, 0, step, 0], dtype=np.uint64)
+    counter = np.array([0, part, step, 0], dtype=np.uint64)
     return np.random.Philox(key=key, counter=counter).random_raw(n)
 
 

@@ -14,6 +14,7 @@ from nnfast.reference.corpus import CorpusReader, remap_corpus
 from nnfast.reference.rng import permutation
 from nnfast.reference.run import ReferenceRun, forward
 from nnfast.reference.step import Step
+from nnfast.reference.word2vec import Word2VecRun
 
 __all__ = ["ReferenceBackend"]
 
@@ -26,6 +27,7 @@ class ReferenceBackend:
     permutation = staticmethod(permutation)
     corpus_reader = CorpusReader
     remap_corpus = staticmethod(remap_corpus)
+    word2vec = Word2VecRun
 
     def run(self, job: Job) -> ReferenceRun:
         """Return the job, ready to advance."""
