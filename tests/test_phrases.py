@@ -93,10 +93,10 @@ def test_corpora(tmp_path: Path) -> None:
 
 def test_learning_more() -> None:
     phrases = Phrases(CITY, min_count=1, threshold=1.0)
-    assert phrases[["new", "day"]] == ["new", "day"]
-    phrases.add_vocab([["new", "day"]] * 9)
+    assert phrases[["fine", "day"]] == ["fine", "day"]
+    phrases.add_vocab([["fine", "day"]] * 9)
     assert phrases.corpus_word_count == 31
-    assert phrases[["new", "day"]] == ["new_day"]
+    assert phrases.export_phrases()["fine_day"] == (9 - 1) / (9 * 11) * 16
 
 
 def test_phrases_of_phrases() -> None:

@@ -18,9 +18,9 @@ from nnfast.formats import FormatError, existing, replacing
 from nnfast.sentences import tokens_of
 from nnfast.texts import LineSentence
 
-ENGLISH_CONNECTOR_WORDS = frozenset(
-    ("a", "an", "the", "for", "of", "with", "without", "at", "from", "to", "in", "on", "by", "and", "or")
-)  # fmt: skip
+_ARTICLES = ("a", "an", "the")
+_PREPOSITIONS = ("for", "of", "with", "without", "at", "from", "to", "in", "on", "by")
+ENGLISH_CONNECTOR_WORDS = frozenset((*_ARTICLES, *_PREPOSITIONS, "and", "or"))
 """Articles, prepositions and conjunctions, for `Phrases(connector_words=...)`; as in gensim."""
 
 Scoring = Literal["default", "npmi"]
@@ -130,13 +130,14 @@ class Phrases:
                     f"sentences: expected str as tokens, got {word!r:.60} of type "
                     f"{type(word).__name__}; convert it with str()"
                 )
-        self._least = max(self._least, least)
-        new = not len(self)
+        more = bool(len(self))
         self._words.update(words)
         self._pairs.update(pairs)
         self.corpus_word_count += total
         self._scores = None
-        if not new and len(self) > self.max_vocab_size:
+        if more:
+            self._least = max(self._least, least)
+        if more and len(self) > self.max_vocab_size:
             self._words = _pruned(self._words, self._least)
             self._pairs = _pruned(self._pairs, self._least)
             self._least += 1
@@ -149,7 +150,7 @@ class Phrases:
         """
         rest = iter(tokens_of(sentence))
         begin = list(islice(rest, 1))
-        whole = chain(begin, rest) if rest is sentence else sentence
+        whole: Any = chain(begin, rest) if rest is sentence else sentence
         if not begin or isinstance(begin[0], str):
             return [token for token, _ in self.analyze_sentence(whole)]
         return _Joined(self, whole)
