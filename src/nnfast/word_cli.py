@@ -72,7 +72,7 @@ def add_word2vec(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     if options.train is None or not (options.output or options.save_vocab):
-        raise ValueError("word2vec: expected -train FILE and -output FILE; see -help")
+        raise ValueError("word2vec: expected -train FILE and -output FILE; see --help")
     inputs = [file for file in (options.train, options.read_vocab) if file is not None]
     for file in inputs:
         formats.existing(file)
