@@ -181,7 +181,7 @@ BAD = {
     "no objective": (["-train", "{corpus}", "-output", "out", "-negative", "0"], "hs=1 or negative"),
     "size 0": (["-train", "{corpus}", "-output", "out", "-size", "0"], "vector_size: expected"),
     "a word": (["-train", "{corpus}", "-output", "out", "-size", "many"], "-size: invalid int value"),
-    "a flag": (["-train", "{corpus}", "-output", "out", "-sizes", "5"], "-sizes"),
+    "a flag": (["-train", "{corpus}", "-output", "out", "-sizes", "5"], "see nnfast word2vec --help"),
     "vectors": (["nn", "{corpus}", "city0"], "line 1"),
     "no vectors": (["nn", "none", "city0"], "none: no such file"),
     "unknown": (["nn", "{vectors}", "zebra"], "'zebra' is none of the 8 keys"),
