@@ -17,7 +17,13 @@ from child import needs_native, output
 import nnfast as nn
 from nnfast import word_training
 from nnfast.formats import FormatError
-from nnfast.word2vec import LineSentence, PathLineSentences, Text8Corpus, Word2Vec
+from nnfast.word2vec import (
+    CallbackAny2Vec,
+    LineSentence,
+    PathLineSentences,
+    Text8Corpus,
+    Word2Vec,
+)
 from nnfast.word_job import CHUNK
 
 Sentences = list[list[str]]
@@ -170,7 +176,7 @@ def test_a_streamed_corpus(tmp_path: Path) -> None:
 
 
 def test_callbacks_of_gensims_kind() -> None:
-    class EpochLogger:
+    class EpochLogger(CallbackAny2Vec):
         def __init__(self) -> None:
             self.seen: list[Any] = []
 
