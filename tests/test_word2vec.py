@@ -302,7 +302,7 @@ def test_score_is_the_log_likelihood_along_the_tree(sg: int) -> None:
     else:
         near = {x: [y, z], y: [x, z], z: [x, y]}
         expected = sum(log_p(word, vectors[others].mean(axis=0)) for word, others in near.items())
-    scores = model.score([[a, "unknown", b, c], [a], [], [a, b, c]])
+    scores = model.score([[a, "unknown", b, c], [a], [], [a, b, c]], total_sentences=4)
     assert scores[0] == scores[3] == pytest.approx(expected, rel=1e-5)
     assert (scores[1:3] == 0).all()
 

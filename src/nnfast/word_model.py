@@ -272,10 +272,18 @@ class WordModel:
         best = np.argsort(-likely, kind="stable")[:topn].tolist()
         return [(self.wv.index_to_key[index], float(likely[index])) for index in best]
 
-    def score(self, sentences: Iterable[Iterable[Any]]) -> NDArray[np.float64]:
+    def score(
+        self,
+        sentences: Iterable[Iterable[Any]],
+        total_sentences: int = 1_000_000,
+        chunksize: int = 100,
+        queue_factor: int = 2,
+        report_delay: float = 1,
+    ) -> NDArray[np.float64]:
         """Return the log likelihood of each sentence by hierarchical softmax, shape (n,).
 
-        The model needs ``hs=1, negative=0``. Unknown words are passed over.
+        The model needs ``hs=1, negative=0``. Unknown words are passed over. The other arguments are
+        taken for gensim's sake, and unused.
         """
         if not self.hs or self.negative:
             raise RuntimeError(
