@@ -7,11 +7,11 @@ from cpython.exc cimport PyErr_CheckSignals
 from time import monotonic
 
 from libc.math cimport isfinite
-from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from numpy import empty, ndarray
+from numpy import empty, ndarray, zeros
 
 from nnfast.plan import Csr
 
@@ -87,6 +87,30 @@ cdef extern from "nnfast.h" nogil:
     ctypedef struct nn_tile:
         int64_t y_row, x_row, x_k, x_seg, w_k, w_seg, segs, seg, start, end
         double rate
+    enum: NN_CHUNK
+    ctypedef struct nn_words:
+        const int32_t *ids
+        const uint32_t *keep
+        int64_t n_ids, n_words
+        float *syn0
+        float *syn1
+        float *syn1hs
+        int64_t stride, columns
+        const uint32_t *threshold
+        const int32_t *alias
+        const uint8_t *codes
+        const int32_t *points
+        const int64_t *offsets
+        int64_t longest, sg, window, negative, shrink, mean, corrected, exact
+        uint64_t seed, epoch
+        double alpha, min_alpha
+        double begin "from"
+        double end "to"
+        int64_t workers
+        double *losses
+        void *arena
+        int64_t chunk, n_chunks, words, effective, pairs
+        double loss
     ctypedef struct nn_table:
         const char *isa
         int64_t is_double, lanes
@@ -102,6 +126,8 @@ cdef extern from "nnfast.h" nogil:
         int (*softmax_cross_entropy)(int64_t, int64_t, double, double *, void *, const void *,
                                      const int64_t *) noexcept nogil
         void (*sgd_update)(int64_t, void *, const void *, double) noexcept nogil
+        int (*words_prepare)(nn_words *) noexcept nogil
+        int (*words_advance)(nn_words *, double) noexcept nogil
         void (*function)(int64_t, int64_t, void *, const void *) noexcept nogil
         void (*panel)(int64_t, int64_t, void *, const void *, const void *, void *, const nn_tile *) noexcept nogil
         void (*outer)(int64_t, int64_t, void *, const void *, const void *, void *, const nn_tile *) noexcept nogil
@@ -502,3 +528,4 @@ def permutation(order, uint64_t seed, uint64_t epoch):
 
 
 include "corpus.pxi"
+include "word2vec.pxi"

@@ -176,6 +176,34 @@ typedef struct nn_tile {
 
 enum nn_function { NN_EXP, NN_LOG, NN_LOG1P };
 
+enum { NN_CHUNK = 16384 }; /* CHUNK of word_job.py */
+
+/* An epoch of word2vec, or what is left of it; nnfast.word_job.Word2VecJob explains the settings. */
+typedef struct nn_words {
+    const int32_t *ids;   /* [n_ids], -1 behind each sentence */
+    const uint32_t *keep; /* [n_words] */
+    int64_t n_ids, n_words;
+    float *syn0, *syn1, *syn1hs; /* rows of `stride` floats; syn1hs: NULL without hierarchical softmax */
+    int64_t stride, columns;     /* columns: the size, rounded up to 16; those behind the size are zero */
+    const uint32_t *threshold;   /* [n_words] of the alias table */
+    const int32_t *alias;
+    const uint8_t *codes; /* paths of the Huffman tree */
+    const int32_t *points;
+    const int64_t *offsets; /* [n_words + 1] */
+    int64_t longest;        /* path */
+    int64_t sg, window, negative, shrink, mean, corrected, exact;
+    uint64_t seed, epoch;
+    double alpha, min_alpha, from, to; /* the rates at progress 0 and 1, the progress at the begin and end of ids */
+    int64_t workers;
+    double *losses;          /* [n_chunks], or NULL */
+    void *arena;             /* of all workers, from words_prepare() to free() */
+    int64_t share;           /* bytes of one */
+    int64_t chunk, n_chunks; /* chunk: the first one to do */
+    int64_t taken;           /* chunks that the threads have begun */
+    int64_t words, effective, pairs;
+    double loss; /* of the chunks done, in their order */
+} nn_words;
+
 /* Everything one (ISA, dtype) offers. Arrays are dense unless said otherwise. */
 typedef struct nn_table {
     const char *isa;
@@ -193,6 +221,9 @@ typedef struct nn_table {
     int (*softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
                                  const int64_t *labels);
     void (*sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
+    /* word2vec, in float alone */
+    int (*words_prepare)(nn_words *words);                 /* 0, or -1: out of memory */
+    int (*words_advance)(nn_words *words, double seconds); /* 1: there is more to do */
     /* for tests and benchmarks */
     void (*function)(int64_t name, int64_t n, void *y, const void *x); /* enum nn_function */
     void (*panel)(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *bias, const nn_tile *t);

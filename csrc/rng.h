@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-enum nn_purpose { NN_WEIGHTS, NN_SHUFFLE };
+enum nn_purpose { NN_WEIGHTS, NN_SHUFFLE, NN_WINDOWS = 3 };
 
 static inline void nn_philox(const uint64_t key[2], const uint64_t counter[4], uint64_t out[4])
 {

@@ -210,6 +210,20 @@ enum { WIDE = 16 / LANES };
 FOLD_16(sum_16, ADD_)
 FOLD_16(maximum_16, maximum)
 
+/* Lane i: the sum of l[i]'s lanes, folded as sum_16 does; l is overwritten. */
+INLINE vec sums_of_lanes(vec *l)
+{
+#define HALVE(d)                                                                                                       \
+    UNROLL for (int i = 0; i < (d); i++)                                                                               \
+        l[i] = SHUFFLE(l[i], l[i + (d)], EACH_LANE(LOWER_, d)) + SHUFFLE(l[i], l[i + (d)], EACH_LANE(UPPER_, d));
+    if (LANES > 8) HALVE(LANES > 8 ? 8 : 1)
+    if (LANES > 4) HALVE(LANES > 4 ? 4 : 1)
+    if (LANES > 2) HALVE(LANES > 2 ? 2 : 1)
+    HALVE(1)
+#undef HALVE
+    return l[0];
+}
+
 /* r[j][i] and r[i][j] change places: blocks of 1, 2, 4, 8 lanes do, between two vectors. */
 INLINE void transpose_vectors(vec *r)
 {

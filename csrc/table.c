@@ -13,6 +13,8 @@ void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, 
 int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
                           const int64_t *labels);
 void FN(sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
+int FN(words_prepare)(nn_words *words);
+int FN(words_advance)(nn_words *words, double seconds);
 void FN(function_array)(int64_t name, int64_t n, void *y, const void *x);
 
 static void panel_array(int64_t width, int64_t rows, void *y, const void *x, const void *w, void *bias,
@@ -69,6 +71,10 @@ const nn_table FN(table) = {
     .activation_grad = FN(activation_grad_array),
     .softmax_cross_entropy = FN(softmax_cross_entropy),
     .sgd_update = FN(sgd_update),
+#if !NN_DOUBLE
+    .words_prepare = FN(words_prepare),
+    .words_advance = FN(words_advance),
+#endif
     .function = FN(function_array),
     .panel = panel_array,
     .outer = outer_array,

@@ -327,6 +327,11 @@ class NativeBackend:
         """Give tokens other ids in place; return what is left, sentences ended, `is_open`."""
         return self._native.remap_corpus(ids, places, is_open)
 
+    def word2vec(self, job: Word2VecJob) -> Word2VecRun:
+        """Return the epoch, ready to advance."""
+        longest = 0 if job.huffman is None else int(np.diff(job.huffman.offsets).max())
+        return self._native.Word2VecRun(self.isa, job, longest)
+
     def max_threads(self) -> int:
         """Return the threads that OpenMP would use: its environment and its callers' settings."""
         return self._native.max_threads()
