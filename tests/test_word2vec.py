@@ -6,8 +6,6 @@ import copy
 import itertools
 import os
 import pickle
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,14 @@ from child import needs_native, output
 import nnfast as nn
 from nnfast import word_training
 from nnfast.formats import FormatError
-from nnfast.word2vec import LineSentence, PathLineSentences, Text8Corpus, Word2Vec
+from nnfast.word2vec import (
+    CallbackAny2Vec,
+    LineSentence,
+    PathLineSentences,
+    Text8Corpus,
+    Word2Vec,
+)
+from nnfast.word_job import CHUNK
 
 Sentences = list[list[str]]
 
@@ -42,6 +47,7 @@ def planted(n_sentences: int = 3000, n_pairs: int = 6) -> Sentences:
 
 SENTENCES = planted()
 SMALL = SENTENCES[:200]
+LONG = SENTENCES * -(-4 * CHUNK // (8 * len(SENTENCES)))  # an id a word, one more a sentence
 
 
 def right(model: Word2Vec, n_pairs: int = 6) -> float:
@@ -170,7 +176,7 @@ def test_a_streamed_corpus(tmp_path: Path) -> None:
 
 
 def test_callbacks_of_gensims_kind() -> None:
-    class EpochLogger:
+    class EpochLogger(CallbackAny2Vec):
         def __init__(self) -> None:
             self.seen: list[Any] = []
 
@@ -258,11 +264,11 @@ def test_words_may_be_integers() -> None:
 def test_predict_output_word() -> None:
     model = model_of(SENTENCES[:1000], window=6, epochs=10, alpha=0.1)
     context = ["topic3.0", "topic3.1", "role1.0", "role1.2", "unknown"]
-    found = model.predict_output_word(context, topn=40)
+    found = model.predict_output_word(context, topn=100)
     assert found is not None
     assert sum(probability for _, probability in found) == pytest.approx(1)
     names = [word for word, _ in found]
-    assert [word for word in names if word.startswith(("city", "country"))][0] == "city3"
+    assert next(word for word in names if word.startswith(("city", "country"))) == "city3"
     known = [model.wv.key_to_index[word] for word in context[:-1]]
     hidden = model.wv.vectors[known].mean(axis=0)
     scores = np.exp(model.syn1neg.astype(float) @ hidden)
@@ -270,47 +276,49 @@ def test_predict_output_word() -> None:
     np.testing.assert_allclose(
         [probability for _, probability in found], np.sort(expected)[::-1], rtol=1e-4
     )
-    assert model.predict_output_word(known, topn=40) == found
+    assert model.predict_output_word(known, topn=100) == found
     with pytest.warns(UserWarning, match="predict_output_word: expected a word of the vocab"):
         assert model.predict_output_word(["unknown"]) is None
 
 
 @pytest.mark.parametrize("sg", [0, 1])
 def test_score_is_the_log_likelihood_along_the_tree(sg: int) -> None:
-    model = model_of(SENTENCES[:500], hs=1, negative=0, sg=sg, window=2)
-    likely, shuffled = SENTENCES[0], ["role0.1", "unknown", "role1.1", "topic1.1", "topic2.2"]
-    scores = model.score([likely, shuffled, ["city0"], []])
-    assert scores[0] / 7 > scores[1] / 4
-    assert (scores[2:] == 0).all()
-    # the probabilities of all words after a context of one word sum to 1
-    words = model.wv.index_to_key
-    pairs = model.score([["topic0.0", word] for word in words])
-    backwards = model.score([[word, "topic0.0"] for word in words])
-    np.testing.assert_allclose(pairs, backwards, rtol=1e-5)
-    given = [
-        nn.word2vec.word_queries.log_likelihood(
-            model.wv.vectors, model.syn1, model._weights.vocabulary.huffman(), [0, word], 1, sg, True
-        )
-        for word in range(len(words))
-    ]
-    assert len(given) == len(words)
+    model = model_of(hs=1, negative=0, sg=sg, window=2)
+    tree, vectors, nodes = model._learned.vocabulary.huffman(), model.wv.vectors, model.syn1
+
+    def log_p(word: int, hidden: Any) -> float:
+        path = range(tree.offsets[word], tree.offsets[word + 1])
+        turns = [
+            (1 - 2.0 * tree.codes[step]) * (nodes[tree.points[step]] @ hidden) for step in path
+        ]
+        return -sum(np.log1p(np.exp(-turn)) for turn in turns)
+
+    assert sum(np.exp(log_p(word, vectors[3])) for word in range(len(vectors))) == pytest.approx(1)
+    a, b, c = words = ["topic0.0", "city0", "role1.1"]
+    x, y, z = (model.wv.key_to_index[word] for word in words)
+    if sg:
+        pairs = [(x, y), (x, z), (y, x), (y, z), (z, x), (z, y)]
+        expected = sum(log_p(word, vectors[near]) for word, near in pairs)
+    else:
+        near = {x: [y, z], y: [x, z], z: [x, y]}
+        expected = sum(log_p(word, vectors[others].mean(axis=0)) for word, others in near.items())
+    scores = model.score([[a, "unknown", b, c], [a], [], [a, b, c]], total_sentences=4)
+    assert scores[0] == scores[3] == pytest.approx(expected, rel=1e-5)
+    assert (scores[1:3] == 0).all()
 
 
 def test_readers(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes(b"one two three\n\nfour\xff five\n")
-    assert list(LineSentence(file)) == [["one", "two", "three"], ["four\ufffd", "five"]]
+    assert list(LineSentence(file)) == [["one", "two", "three"], ["four\udcff", "five"]]
     assert list(LineSentence(file, max_sentence_length=2)) == [
-        ["one", "two"], ["three"], ["four\ufffd", "five"],
+        ["one", "two"], ["three"], ["four\udcff", "five"],
     ]  # fmt: skip
     assert list(LineSentence(str(file), limit=1)) == [["one", "two", "three"]]
-    with open(file, "rb") as opened:
-        lines = LineSentence(opened)
-        assert list(lines) == list(lines) == list(LineSentence(file))
     (tmp_path / "b.txt").write_text("six")
     assert list(PathLineSentences(tmp_path))[-1] == ["six"]
     assert list(PathLineSentences(file)) == list(LineSentence(file))
-    assert list(Text8Corpus(file, 2)) == [["one", "two"], ["three", "four\ufffd"], ["five"]]
+    assert list(Text8Corpus(file, 2)) == [["one", "two"], ["three", "four\udcff"], ["five"]]
     with pytest.raises(FileNotFoundError, match="no such file"):
         PathLineSentences(tmp_path / "none")
 
@@ -364,7 +372,7 @@ def test_a_generator_is_enough() -> None:
     sentences = iter(SMALL)
     model.build_vocab(sentences)
     model.train(sentences, total_examples=model.corpus_count, epochs=3)
-    with pytest.raises(ValueError, match="a generator gives its sentences only once"):
+    with pytest.raises(ValueError, match="got an empty corpus"):
         model.train((sentence for sentence in SMALL[:0]), epochs=1)
 
 
@@ -437,7 +445,7 @@ def test_copies_and_files_go_on_alike(tmp_path: Path) -> None:
         assert (other.corpus_count, other.comment) == (model.corpus_count, "mine")
 
 
-@pytest.mark.parametrize("words", [["ü", "日本", "a b", "", "\udcff"], [5, -3, 2**40]])
+@pytest.mark.parametrize("words", [["ü", "日本", "a b", "", "\udcff"], [5, 3, 2**40]])
 def test_files_hold_any_words(words: list[Any], tmp_path: Path) -> None:
     model = nn.Word2Vec([words] * 3, min_count=1, vector_size=4)
     model.save(tmp_path / "model")
@@ -469,9 +477,10 @@ class Dies(nn.Callback):
         self.epoch, self.event, self.seen = epoch, event, 0
 
     def on_progress(self, step: int, logs: dict[str, float]) -> None:
-        self.seen = step
         if self.event == "middle" and self.now == self.epoch and 0 < step < self.params["steps"]:
-            raise InterruptedError
+            self.seen += 1
+            if self.seen == 2:  # a checkpoint of the first time is there
+                raise InterruptedError
 
     def on_epoch_begin(self, epoch: int) -> None:
         self.now = epoch
@@ -495,11 +504,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_native
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("settings", [{"sg": 1}, {"hs": 1, "negative": 0, "sample": 1e-3}])
-@pytest.mark.parametrize(("epoch", "event"), [(0, "middle"), (1, "begin"), (1, "middle"), (2, "end")])
+@pytest.mark.parametrize(
+    ("epoch", "event"), [(0, "middle"), (1, "begin"), (1, "middle"), (2, "end")]
+)
 def test_a_killed_training_ends_in_the_same_bits(
     settings: dict[str, Any], epoch: int, event: str, tmp_path: Path
 ) -> None:
-    corpus = SENTENCES * 20
+    corpus = LONG
     settings = settings | {"epochs": 3, "compute_loss": True}
     whole = model_of(corpus, **settings)
     dies = Dies(epoch, event)
@@ -508,8 +519,11 @@ def test_a_killed_training_ends_in_the_same_bits(
     assert list((tmp_path / "kept").iterdir())
     resumed = model_of(corpus, **settings, checkpoint=tmp_path / "kept")
     assert bits(resumed) == bits(whole)
-    assert resumed.history.history == whole.history.history
-    assert resumed.get_latest_training_loss() == whole.get_latest_training_loss()
+    assert resumed.history.history["alpha"] == whole.history.history["alpha"]
+    losses = (model.history.history["loss"] for model in (resumed, whole))
+    np.testing.assert_allclose(*losses, rtol=1e-13)  # the order of sums
+    total = whole.get_latest_training_loss()
+    assert resumed.get_latest_training_loss() == pytest.approx(total, rel=1e-13)
     assert not (tmp_path / "kept").exists()
 
 
@@ -517,14 +531,14 @@ def test_a_killed_training_ends_in_the_same_bits(
 @pytest.mark.usefixtures("quick")
 def test_a_second_train_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
     settings = {"vector_size": 20, "workers": 1, "seed": 3, "epochs": 2}
-    corpus = SENTENCES * 20
+    corpus = LONG
     whole, model = nn.Word2Vec(**settings), nn.Word2Vec(**settings)
     for each in (whole, model):
         each.build_vocab(corpus)
     whole.train(corpus)
     with pytest.raises(InterruptedError):
         model.train(corpus, checkpoint=tmp_path / "kept", callbacks=[Dies(1, "middle")])
-    effective, raw = model.train(corpus, checkpoint=tmp_path / "kept")
+    _, raw = model.train(corpus, checkpoint=tmp_path / "kept")
     assert bits(model) == bits(whole)
     assert raw == 2 * model.corpus_total_words
     assert model.epochs_trained == whole.epochs_trained == 2
@@ -540,7 +554,7 @@ def test_a_second_train_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
         ({"sample": 1e-3}, "vocabulary: expected"),
         ({"ns_exponent": 0.5}, "vocabulary: expected"),
         ({"epochs": 4}, "epochs: expected 3, got 4"),
-        ({"sentences": SENTENCES[:199] + [["city0", "city1"]]}, "corpus: expected"),
+        ({"sentences": [*SENTENCES[:199], ["city0", "city1"]]}, "corpus: expected"),
         ({"compute_loss": True}, "compute_loss: expected False"),
     ],
 )
@@ -638,7 +652,8 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a schedule": ({"callbacks": nn.ReduceLROnPlateau()}, TypeError, "ReduceLROnPlateau; use alpha, min_alpha"),
     "a backup": ({"callbacks": nn.BackupAndRestore("x")}, TypeError, "BackupAndRestore; use checkpoint"),
     "strings": ({"sentences": ["one sentence"]}, TypeError, "expected"),
-    "mixed": ({"sentences": [["a", 1]]}, TypeError, "expected"),
+    "floats": ({"sentences": [[0.5]]}, TypeError, "expected str or integers"),
+    "below 0": ({"sentences": [[3, -1]]}, ValueError, "expected str or integers >= 0"),
 }  # fmt: skip
 
 
@@ -651,7 +666,7 @@ def test_bad_input(case: str) -> None:
 
 def test_train_refuses() -> None:
     model = nn.Word2Vec(min_count=1)
-    with pytest.raises(RuntimeError, match="call build_vocab before train"):
+    with pytest.raises(RuntimeError, match="call build_vocab first"):
         model.train(TOY, total_examples=2, epochs=1)
     with pytest.raises(RuntimeError, match="expected a model with words, got one without"):
         model.build_vocab(TOY, update=True)
@@ -660,7 +675,7 @@ def test_train_refuses() -> None:
     model.build_vocab(TOY)
     for bad, kind, words in [
         ({}, TypeError, "corpus_iterable, corpus_file: expected one of them, got none"),
-        ({"corpus_iterable": [["unknown"]]}, ValueError, "expected words of the vocabulary, got none"),
+        ({"corpus_iterable": [["unknown"]]}, ValueError, "expected words of the corpus among its 5, got none of 1"),
         ({"corpus_iterable": TOY, "epochs": 0}, ValueError, "epochs: expected"),
         ({"corpus_iterable": TOY, "start_alpha": -1}, ValueError, "start_alpha: expected"),
         ({"corpus_iterable": TOY, "verbose": 9}, ValueError, "verbose: expected"),
@@ -690,7 +705,8 @@ def test_what_is_given_without_a_corpus_and_not_kept() -> None:
 
 
 def test_vectors_that_overflow_end_training() -> None:
-    with pytest.warns(nn.NonFiniteLossWarning, match="no longer finite after epoch 1;"):
+    ends = pytest.warns(nn.NonFiniteLossWarning, match="no longer finite after epoch 1;")
+    with np.errstate(all="ignore"), ends:
         model = model_of(alpha=1e38, min_alpha=1e38, epochs=5, cbow_mean=0)
     assert model.history.epoch == [0]
 
@@ -698,7 +714,7 @@ def test_vectors_that_overflow_end_training() -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(FormatError, match="save the vectors with model.wv.save_word2vec_format"):
+    with pytest.raises(FormatError, match=r"save the vectors with model\.wv\.save_word2vec_format"):
         nn.Word2Vec.load(path)
     nn.Sequential([nn.Dense(2)]).build(3).save(path)
     with pytest.raises(FormatError, match=r"expected a model that nnfast\.Word2Vec\.save wrote"):

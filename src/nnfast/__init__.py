@@ -38,6 +38,7 @@ from nnfast.training import NonFiniteLossWarning
 if TYPE_CHECKING:
     from nnfast.diagnosis import diagnose
     from nnfast.patching import patch_sklearn, unpatch_sklearn
+    from nnfast.phrases import Phrases
     from nnfast.search import minimize
     from nnfast.vectors import KeyedVectors
     from nnfast.word2vec import Word2Vec
@@ -53,6 +54,8 @@ else:
             from nnfast.patching import patch_sklearn as found
         elif name == "unpatch_sklearn":
             from nnfast.patching import unpatch_sklearn as found
+        elif name == "Phrases":
+            from nnfast.phrases import Phrases as found
         elif name == "KeyedVectors":
             from nnfast.vectors import KeyedVectors as found
         elif name == "Word2Vec":
@@ -97,6 +100,7 @@ __all__ = [
     "MaxNorm",
     "ModelCheckpoint",
     "NonFiniteLossWarning",
+    "Phrases",
     "ProgressBar",
     "RMSprop",
     "ReduceLROnPlateau",

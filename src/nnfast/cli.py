@@ -369,4 +369,3 @@ def _info(options: argparse.Namespace) -> None:
     net.summary()
     if TableModel.is_model(options.model):
         print("", *report.fact_lines(TableModel.load(options.model)), sep="\n")
-

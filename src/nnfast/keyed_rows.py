@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 
 import numpy as np
@@ -19,7 +19,10 @@ Key = str | int
 SINGLE = (str, int, np.integer)
 """Types of keys."""
 
-_FORMAT, _VECTORS, _WORDS, _ATTRIBUTE = "nnfast.vectors", "vectors", "words", "attribute."
+FORMAT = {"nnfast.vectors": "1"}
+"""What the metadata of a file of vectors says."""
+
+_VECTORS, _WORDS, _ATTRIBUTE = "vectors", "words", "attribute."
 
 
 class KeyedRows:
@@ -268,11 +271,15 @@ class KeyedRows:
         OSError
             The file cannot be written; an older one stays as it was.
         """
+        safetensors.save(fname, self.tensors(), FORMAT)
+
+    def tensors(self) -> dict[str, Array]:
+        """Return what `save` writes, by name."""
         import json
 
         words = np.frombuffer(json.dumps(self.index_to_key, default=int).encode(), np.uint8)
         columns = {_ATTRIBUTE + name: column for name, column in self.expandos.items()}
-        safetensors.save(fname, {_VECTORS: self._vectors, _WORDS: words, **columns}, {_FORMAT: "1"})
+        return {_VECTORS: self._vectors, _WORDS: words, **columns}
 
     @classmethod
     def load(cls, fname: str | os.PathLike[str], mmap: str | None = None) -> Self:
@@ -290,12 +297,22 @@ class KeyedRows:
         FormatError
             The file is damaged, or another one.
         """
-        import json
-
         if mmap not in (None, "r"):
             raise checks.unknown("mmap", mmap, ["r"])
         tensors, metadata = safetensors.load(fname, frozenset({_VECTORS} if mmap else ()))
-        if metadata.get(_FORMAT) != "1" or not {_VECTORS, _WORDS} <= tensors.keys():
+        return cls.of_tensors(fname, tensors, metadata)
+
+    @classmethod
+    def of_tensors(
+        cls,
+        fname: str | os.PathLike[str],
+        tensors: Mapping[str, Array],
+        metadata: Mapping[str, str],
+    ) -> Self:
+        """Return what a file held; FormatError if it is another one. Other tensors are left."""
+        import json
+
+        if not FORMAT.items() <= metadata.items() or not {_VECTORS, _WORDS} <= tensors.keys():
             raise FormatError(
                 f"{os.fspath(fname)}: expected vectors that KeyedVectors.save wrote, got another "
                 "file; word2vec's own are read by KeyedVectors.load_word2vec_format"

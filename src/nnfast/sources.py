@@ -1,4 +1,4 @@
-"""What the arguments of a corpus stand for, and gensim's readers of texts that are no single file."""
+"""What the arguments of a corpus stand for; readers of folders and of texts without lines."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def checked_source(iterable: Any, file: Any, name: str, max_sentence_length: int
             f"{name}: expected an iterable of lists of words, got an object of type "
             f"{type(iterable).__name__}; pass lists of words, or a file as corpus_file"
         )
-    if isinstance(iterable, LineSentence) and iterable.is_whole_file:
+    if isinstance(iterable, LineSentence) and iterable.limit is None:
         length = min(iterable.max_sentence_length, max_sentence_length)
         return Source(formats.existing(iterable.source), length)
     return Source(Sentences(iterable), max_sentence_length)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ class LineSentence:
 
     Parameters
     ----------
-    path
-        A text, plain or packed by gzip, bzip2 or xz, which is found from its first bytes. Tokens
-        stand between ASCII white space; bytes that are no UTF-8 become surrogate escapes.
+    source
+        The path of a text, plain or packed by gzip, bzip2 or xz, which is found from its first
+        bytes. Tokens stand between ASCII white space; bytes that are no UTF-8 become surrogate
+        escapes.
     max_sentence_length
         In tokens; longer lines are cut.
+    limit
+        Read so many lines only; None reads all.
 
     Notes
     -----
@@ -40,17 +44,21 @@ class LineSentence:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], max_sentence_length: int = MAX_SENTENCE_LENGTH
+        self,
+        source: str | os.PathLike[str],
+        max_sentence_length: int = MAX_SENTENCE_LENGTH,
+        limit: int | None = None,
     ) -> None:
-        self.path = path
+        self.source = source
         self.max_sentence_length = checks.integer("max_sentence_length", max_sentence_length, 1)
+        self.limit = None if limit is None else checks.integer("limit", limit, 0)
 
     def __iter__(self) -> Iterator[list[str]]:
         step = self.max_sentence_length
-        with _opened(existing(self.path)) as (stream, _):
+        with _opened(existing(self.source)) as (stream, _):
             mark = True
-            for line in stream:
-                text = _without_mark(line, self.path) if mark else line
+            for line in islice(stream, self.limit):
+                text = _without_mark(line, self.source) if mark else line
                 mark = False
                 tokens = [decoded(token) for token in text.split()]
                 for begin in range(0, len(tokens), step):

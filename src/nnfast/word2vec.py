@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -20,26 +20,24 @@ from nnfast import (
     progress,
     rng,
     threads,
-    vocab,
-    word_queries,
     word_training,
 )
-from nnfast import sentences as sentences_
 from nnfast.backups import BackupAndRestore
 from nnfast.callbacks import LambdaCallback
 from nnfast.corpus import Corpus
-from nnfast.formats import word2vec as files
+from nnfast.formats import FormatError, safetensors
 from nnfast.history import History
-from nnfast.sentences import LineSentence, Mark, PathLineSentences, Source, Text8Corpus
+from nnfast.keyed_rows import FORMAT
+from nnfast.sources import AnyPath, PathLineSentences, Source, Text8Corpus
+from nnfast.texts import MAX_SENTENCE_LENGTH, LineSentence
 from nnfast.vectors import KeyedVectors
 from nnfast.vocab import Vocabulary
-from nnfast.word_job import Word2VecJob, aligned_rows
-from nnfast.word_training import Course, Totals
+from nnfast.word_job import Word2VecJob
+from nnfast.word_model import WordModel
+from nnfast.word_training import CallbackAny2Vec, Course, Totals
 from nnfast.word_weights import Rows, Weights, padded
 
-__all__ = ["LineSentence", "PathLineSentences", "Text8Corpus", "Word2Vec"]
-
-Path_ = str | os.PathLike[str]
+__all__ = ["CallbackAny2Vec", "LineSentence", "PathLineSentences", "Text8Corpus", "Word2Vec"]
 
 _SETTINGS = (
     "vector_size", "alpha", "window", "min_count", "max_vocab_size", "sample", "seed", "workers",
@@ -49,13 +47,12 @@ _SETTINGS = (
 )  # fmt: skip
 """What a file and a copy hold besides the arrays."""
 
+_METADATA = "nnfast.word2vec"
+
 _COUNTS = ("corpus_count", "corpus_total_words", "total_train_time", "epochs_trained")
 
-_BYTES_OF_A_WORD = 300
-"""About what a word, its count and its places in lists take."""
 
-
-class Word2Vec:
+class Word2Vec(WordModel):
     """Vectors of words from the company they keep.
 
     With a corpus it is trained at once; without one, call `build_vocab` and `train`.
@@ -157,7 +154,7 @@ class Word2Vec:
     def __init__(
         self,
         sentences: Iterable[Any] | None = None,
-        corpus_file: Path_ | None = None,
+        corpus_file: AnyPath | None = None,
         vector_size: int = 100,
         alpha: float = 0.025,
         window: int = 5,
@@ -186,9 +183,9 @@ class Word2Vec:
         *,
         sharing: Literal["window", "exact"] = "window",
         cbow_grad: Literal["word2vec", "corrected"] = "word2vec",
-        cache: Path_ | None = None,
-        max_sentence_length: int = sentences_.MAX_SENTENCE_LENGTH,
-        checkpoint: Path_ | None = None,
+        cache: AnyPath | None = None,
+        max_sentence_length: int = MAX_SENTENCE_LENGTH,
+        checkpoint: AnyPath | None = None,
         verbose: object = "auto",
     ) -> None:
         if null_word:
@@ -220,18 +217,12 @@ class Word2Vec:
         progress.listener(verbose)
         self._check_objective()
 
-        self.corpus_count = self.corpus_total_words = 0
-        self.total_train_time = 0.0
-        self.epochs_trained = 0
-        self.history = History()
-        self.raw_vocab: dict[Any, int] = {}
         self._cache = cache
-        self._corpus: Corpus | None = None
-        self._mark: Mark | None = None
+        super().__init__()
+        self.total_train_time = 0.0
+        self.history = History()
         self._course: Course | None = None
         self._passed = Totals()
-        self._weights: Weights | None = None
-        self.wv = KeyedVectors((), np.empty((0, self.vector_size), np.float32))
 
         if sentences is not None or corpus_file is not None:
             source = self._source(sentences, corpus_file, "sentences")
@@ -246,153 +237,12 @@ class Word2Vec:
                 stacklevel=2,
             )
 
-    # --- vocabulary ---
-
-    def build_vocab(
-        self,
-        corpus_iterable: Iterable[Any] | None = None,
-        corpus_file: Path_ | None = None,
-        update: bool = False,
-        progress_per: int = 10_000,
-        keep_raw_vocab: bool = False,
-        trim_rule: Any = None,
-    ) -> None:
-        """Read a corpus once: count its words, choose the vocabulary, draw the initial vectors.
-
-        A `train` of the same corpus does not read it again.
-
-        Parameters
-        ----------
-        corpus_iterable, corpus_file
-            As `sentences` and `corpus_file` of the class.
-        update : bool
-            Keep words and vectors, add the corpus's new words behind them, and add up the counts.
-        progress_per
-            Taken for gensim's sake, and unused.
-        keep_raw_vocab : bool
-            Leave all counts in `raw_vocab`.
-        trim_rule : callable or None
-
-        Raises
-        ------
-        RuntimeError
-            `update` of a model without words.
-        ValueError
-            No word is left.
-        """
-        source = self._source(corpus_iterable, corpus_file, "corpus_iterable")
-        self._build(source, update, trim_rule, keep_raw_vocab)
-
-    def build_vocab_from_freq(
-        self,
-        word_freq: Mapping[Any, int],
-        keep_raw_vocab: bool = False,
-        corpus_count: int | None = None,
-        trim_rule: Any = None,
-        update: bool = False,
-    ) -> None:
-        """Choose the vocabulary from counts by word; see `build_vocab`."""
-        self._check_update(update)
-        words, counts = list(word_freq), list(word_freq.values())
-        self._choose(words, counts, update, trim_rule, keep_raw_vocab)
-        self.corpus_count = corpus_count or 0
-        self.corpus_total_words = sum(counts)
-
-    def init_weights(self) -> None:
-        """Begin anew with the vocabulary: draw the vectors that it began with."""
-        self._draw(self._learned.vocabulary)
-
-    def reset_from(self, other_model: Word2Vec) -> None:
-        """Take another model's vocabulary and corpus, and begin anew."""
-        self._draw(other_model._learned.vocabulary)
-        self.corpus_count = other_model.corpus_count
-        self.corpus_total_words = other_model.corpus_total_words
-        self._corpus, self._mark = other_model._corpus, other_model._mark
-
-    @property
-    def _learned(self) -> Weights:
-        if self._weights is None:
-            raise RuntimeError(
-                "vocabulary: expected a model with words, got one without; call build_vocab first"
-            )
-        return self._weights
-
-    def _source(self, iterable: Any, file: Any, name: str) -> Source:
-        return sentences_.checked_source(iterable, file, name, self.max_sentence_length)
-
-    def _build(self, source: Source, update: bool, trim_rule: Any, keep_raw_vocab: bool) -> None:
-        self._check_update(update)
-        mark = source.mark()
-        self._corpus = self._mark = None
-        counted = corpus.count(
-            source.read,
-            max_sentence_length=source.max_sentence_length,
-            max_vocab_size=self.max_vocab_size,
-            cache=self._cache,
-        )
-        self._choose(counted.words, counted.counts.tolist(), update, trim_rule, keep_raw_vocab)
-        self._corpus, self._mark = counted.encode(self._learned.vocabulary), mark
-        self.corpus_count = counted.n_sentences
-        self.corpus_total_words = counted.n_raw_words
-
-    def _check_update(self, update: bool) -> None:
-        if update:
-            _ = self._learned
-
-    def _choose(
-        self,
-        words: Sequence[Any],
-        counts: Sequence[int],
-        update: bool,
-        trim_rule: Any,
-        keep_raw_vocab: bool,
-    ) -> None:
-        """Choose the words, and make their vectors."""
-        chosen = vocab.select(
-            words,
-            counts,
-            min_count=self.min_count,
-            max_final_vocab=self.max_final_vocab,
-            trim_rule=trim_rule,
-            sorted_vocab=bool(self.sorted_vocab),
-            known=self._learned.vocabulary if update else None,
-        )
-        self.raw_vocab = dict(zip(words, counts, strict=True)) if keep_raw_vocab else {}
-        self._corpus = self._mark = None
-        if update:
-            self._collect()
-            self._take(self._learned.grown(chosen, self.seed))
-        else:
-            self._draw(chosen)
-
-    def _draw(self, vocabulary: Vocabulary) -> None:
-        """Begin with initial vectors."""
-        self._take(Weights.drawn(vocabulary, self.vector_size, self.seed))
-        self.epochs_trained = 0
-
-    def _take(self, weights: Weights) -> None:
-        weights.add_outputs(self.negative > 0, self.hs > 0)
-        self._weights, words = weights, weights.vocabulary
-        self.wv = KeyedVectors(words.words, weights.vectors, words.counts)
-
-    def _collect(self) -> None:
-        """Copy the vectors to their place, if `wv` has got others."""
-        weights, vectors = self._learned, self.wv.vectors
-        if vectors.shape != weights.vectors.shape:
-            raise ValueError(
-                f"wv.vectors: expected shape {weights.vectors.shape}, got {vectors.shape}; "
-                "new words come by build_vocab(update=True)"
-            )
-        if not np.may_share_memory(vectors, weights.syn0):
-            weights.vectors[...] = vectors
-            self.wv.vectors = weights.vectors
-
     # --- training ---
 
     def train(
         self,
         corpus_iterable: Iterable[Any] | None = None,
-        corpus_file: Path_ | None = None,
+        corpus_file: AnyPath | None = None,
         total_examples: int | None = None,
         total_words: int | None = None,
         epochs: int | None = None,
@@ -404,7 +254,7 @@ class Word2Vec:
         compute_loss: bool | None = None,
         callbacks: Any = (),
         *,
-        checkpoint: Path_ | None = None,
+        checkpoint: AnyPath | None = None,
         verbose: object = None,
     ) -> tuple[int, int]:
         """Train; on an exception, Ctrl-C too, the vectors stay as they have become.
@@ -500,7 +350,7 @@ class Word2Vec:
     def _encoded(self, source: Source) -> Corpus:
         """Return a corpus as ids: the one at hand if it is the same, else read it."""
         mark = source.mark()
-        if self._corpus is None or self._mark != mark:
+        if self._corpus is None or not mark.is_same(self._mark):
             self._corpus = self._mark = None
             self._corpus = corpus.encode(
                 source.read,
@@ -509,12 +359,6 @@ class Word2Vec:
                 cache=self._cache,
             )
             self._mark = mark
-        if not self._corpus.n_words:
-            raise ValueError(
-                "corpus: expected words of the vocabulary, got none; pass the corpus of "
-                "build_vocab (a generator gives its sentences only once), or build_vocab(..., "
-                "update=True) first"
-            )
         return self._corpus
 
     def _job(
@@ -551,131 +395,23 @@ class Word2Vec:
             workers=cores if self.workers is None else min(self.workers, threads.MAX_THREADS),
         )
 
-    # --- what it knows ---
-
-    @property
-    def syn1neg(self) -> Rows:
-        """Output vectors of the words, a view, shape (n_words, vector_size)."""
-        return self._outputs("syn1neg", "negative=5")
-
-    @property
-    def syn1(self) -> Rows:
-        """Vectors of the inner nodes, a view, shape (n_words - 1, vector_size)."""
-        return self._outputs("syn1", "hs=1")
-
-    def _outputs(self, name: str, needs: str) -> Rows:
-        rows = None if self._weights is None else self._weights.arrays().get(name)
-        if rows is None:
-            raise AttributeError(f"{name}: expected a model trained with {needs}")
-        return rows
-
-    @property
-    def layer1_size(self) -> int:
-        """Numbers of a hidden vector: `vector_size`."""
-        return self.vector_size
-
-    def predict_output_word(
-        self, context_words_list: Iterable[Any], topn: int = 10
-    ) -> list[tuple[Any, float]] | None:
-        """Return the likeliest words amid others, with their probabilities.
-
-        Parameters
-        ----------
-        context_words_list : iterable
-            Words, or their indices. Unknown ones are passed over.
-        topn : int
-
-        Returns
-        -------
-        list of (word, probability) or None
-            None, with a warning, if no word is known.
-
-        Raises
-        ------
-        RuntimeError
-            A model without negative sampling.
-        """
-        if isinstance(context_words_list, str):
-            raise TypeError(
-                f"context_words_list: expected a list of words, got {context_words_list!r:.80}; "
-                "split it"
-            )
-        if not self.negative:
-            raise RuntimeError(
-                "predict_output_word: expected a model of negative sampling, got negative=0; "
-                "train one with negative > 0"
-            )
-        topn = checks.integer("topn", topn, 1)
-        known = [self.wv.get_index(word) for word in context_words_list if word in self.wv]
-        if not known:
-            warnings.warn(
-                "predict_output_word: expected a word of the vocabulary, got none",
-                UserWarning,
-                stacklevel=2,
-            )
-            return None
-        likely = word_queries.output_probabilities(
-            self.wv.vectors, self.syn1neg, known, bool(self.cbow_mean)
-        )
-        best = np.argsort(-likely, kind="stable")[:topn].tolist()
-        return [(self.wv.index_to_key[index], float(likely[index])) for index in best]
-
-    def score(self, sentences: Iterable[Iterable[Any]]) -> NDArray[np.float64]:
-        """Return the log likelihood of each sentence by hierarchical softmax, shape (n,).
-
-        The model needs ``hs=1, negative=0``. Unknown words are passed over.
-        """
-        if not self.hs or self.negative:
-            raise RuntimeError(
-                "score: expected a model of hierarchical softmax alone, got "
-                f"hs={self.hs}, negative={self.negative}; train one with hs=1, negative=0"
-            )
-        huffman = self._learned.vocabulary.huffman()
-        index = self.wv.key_to_index
-        return np.array(
-            [
-                word_queries.log_likelihood(
-                    self.wv.vectors,
-                    self.syn1,
-                    huffman,
-                    [index[word] for word in sentence if word in index],
-                    self.window,
-                    bool(self.sg),
-                    bool(self.cbow_mean),
-                )
-                for sentence in sentences
-            ]
-        )
-
-    def estimate_memory(
-        self, vocab_size: int | None = None, report: dict[str, int] | None = None
-    ) -> dict[str, int]:
-        """Return about how many bytes the parts of a model of so many words take, and "total"."""
-        n = len(self.wv) if vocab_size is None else checks.integer("vocab_size", vocab_size, 0)
-        row = aligned_rows(1, self.vector_size).nbytes
-        found = dict(report or {}) | {"vocab": n * _BYTES_OF_A_WORD, "vectors": n * row}
-        if self.hs:
-            found["syn1"] = n * row
-        if self.negative:
-            found["syn1neg"] = n * row
-        return found | {"total": sum(found.values())}
-
     def __repr__(self) -> str:
-        return (
-            f"Word2Vec<vocab={len(self.wv)}, vector_size={self.vector_size}, alpha={self.alpha}>"
-        )
+        return f"Word2Vec<vocab={len(self.wv)}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     # --- files and copies ---
 
-    def save(self, path: Path_) -> None:
-        """Write the model as safetensors: it can be trained further. No code, no corpus."""
-        self._collect()
-        weights = self._learned
-        words = weights.vocabulary
-        files.save(path, self._facts(), words.words, words.counts, weights.arrays())
+    def save(self, path: AnyPath) -> None:
+        """Write the model as safetensors, which can be trained further. No code, no corpus.
+
+        `KeyedVectors.load` reads the vectors of the file.
+        """
+        import json
+
+        facts = json.dumps(self._facts())
+        safetensors.save(path, self._tensors(), FORMAT | {_METADATA: facts})
 
     @classmethod
-    def load(cls, path: Path_) -> Word2Vec:
+    def load(cls, path: AnyPath) -> Word2Vec:
         """Return the model that `save` wrote.
 
         Raises
@@ -683,42 +419,69 @@ class Word2Vec:
         FormatError
             Another file, such as a pickle of gensim.
         """
-        facts, words, counts, rows = files.load(formats.existing(path))
+        import json
+
+        try:
+            tensors, metadata = safetensors.load(formats.existing(path))
+        except FormatError as error:
+            raise FormatError(
+                f"{error}; expected a model that nnfast.Word2Vec.save wrote. Of a model of gensim, "
+                "save the vectors with model.wv.save_word2vec_format"
+            ) from None
         model = cls.__new__(cls)
         try:
-            model._restore(facts, Vocabulary(words, counts), rows)
-        except (KeyError, TypeError, ValueError) as error:
-            raise formats.FormatError(f"{os.fspath(path)}: {error}; the file is damaged") from None
+            facts = json.loads(metadata[_METADATA])
+            model._restore(facts, KeyedVectors.of_tensors(path, tensors, metadata), tensors)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise FormatError(
+                f"{os.fspath(path)}: expected a model that nnfast.Word2Vec.save wrote, got "
+                f"another file, or a damaged one ({type(error).__name__}: {error})"
+            ) from None
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"facts": self._facts(), "vocabulary": None, "rows": {}}
-        if self._weights is not None:
-            self._collect()
-            state["vocabulary"] = self._weights.vocabulary
-            rows = self._weights.arrays()
-            state["rows"] = {name: np.ascontiguousarray(array) for name, array in rows.items()}
-        return state
+        return {"facts": self._facts(), "tensors": self._tensors()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._restore(**state)
+        tensors = state["tensors"]
+        self._restore(state["facts"], KeyedVectors.of_tensors("", tensors, FORMAT), tensors)
 
     def _facts(self) -> dict[str, Any]:
         settings = {name: getattr(self, name) for name in _SETTINGS}
         counts = {name: getattr(self, name) for name in _COUNTS}
         return {"settings": settings, "counts": counts, "history": self.history.get_state()}
 
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the vectors, words and counts, and the outputs, by their names in files."""
+        if self._weights is None:
+            return self.wv.tensors()
+        self._collect()
+        return self.wv.tensors() | self._weights.arrays()
+
     def _restore(
-        self, facts: dict[str, Any], vocabulary: Vocabulary | None, rows: Mapping[str, Rows]
+        self, facts: Mapping[str, Any], wv: KeyedVectors, rows: Mapping[str, Rows]
     ) -> None:
         Word2Vec.__init__(self, **facts["settings"])
         for name in _COUNTS:
             setattr(self, name, facts["counts"][name])
         self.history.set_state(facts["history"])
-        if vocabulary is not None:
-            made = {name: padded(array) for name, array in rows.items()}
-            outputs = made.get("syn1neg"), made.get("syn1")
-            self._take(Weights(vocabulary, self.vector_size, made["vectors"], *outputs))
+        n, size = len(wv), self.vector_size
+        if not n:
+            return
+        expected = {"vectors": (n, size), "syn1neg": (n, size), "syn1": (n - 1, size)}
+        made = {name: rows[name] for name in expected if name in rows}
+        for name, array in made.items():
+            if array.shape != expected[name] or array.dtype != np.float32:
+                raise ValueError(
+                    f"{name}: expected float32 of shape {expected[name]}, got {array.dtype} of "
+                    f"shape {array.shape}"
+                )
+        vocabulary = Vocabulary(tuple(map(str, wv.index_to_key)), wv.expandos["count"])
+        self._are_integers = isinstance(wv.index_to_key[0], int)
+        parts = {name: padded(array) for name, array in made.items()}
+        outputs = parts.get("syn1neg"), parts.get("syn1")
+        self._take(Weights(vocabulary, size, parts["vectors"], *outputs))
+        self.wv.expandos |= wv.expandos
 
 
 def _rate(name: str, value: Any) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnfast import formats, word_queries
+from nnfast.formats import packed
 from nnfast.formats import vectors as files
 from nnfast.vectors import KeyedVectors
 from nnfast.word2vec import Word2Vec
@@ -16,6 +17,8 @@ from nnfast.word2vec import Word2Vec
 _SENTENCE_LENGTH = 1000  # word2vec.c's
 _ALPHA = {0: 0.025, 1: 0.05}  # by -cbow, as in word2vec.c
 _LOWEST_ALPHA = 1e-4  # as a share of -alpha, as in word2vec.c
+_BEGIN = 4096
+_NOT_IN_TEXT = frozenset(range(32)) - frozenset(b"\t\n\v\f\r")
 
 
 def add_word2vec(commands: Any) -> None:
@@ -69,7 +72,7 @@ def add_word2vec(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     if options.train is None or not (options.output or options.save_vocab):
-        raise ValueError("word2vec: expected -train FILE and -output FILE; see -help")
+        raise ValueError("word2vec: expected -train FILE and -output FILE; see --help")
     inputs = [file for file in (options.train, options.read_vocab) if file is not None]
     for file in inputs:
         formats.existing(file)
@@ -167,4 +170,27 @@ def _print_similar(found: list[tuple[Any, float]]) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    ...
+    if options.questions is None and options.pairs is None:
+        raise ValueError("eval: expected -questions FILE or -pairs FILE; name one")
+    vectors = _load(options.vectors)
+    if options.questions is not None:
+        _, sections = vectors.evaluate_word_analogies(options.questions)
+        for section in sections:
+            right, wrong = len(section["correct"]), len(section["incorrect"])
+            if right + wrong:
+                share = f"{right / (right + wrong):.2%}"
+                print(f"{section['section']}: {share} ({right} of {right + wrong})")
+    if options.pairs is not None:
+        pearson, spearman, unknown = vectors.evaluate_word_pairs(options.pairs)
+        print(f"Pearson {pearson[0]:.4f}, Spearman {spearman[0]:.4f}, {unknown:.2f} % unknown")
+
+
+def _load(path: Path) -> KeyedVectors:
+    """Read vectors: a model's, or word2vec's, text or binary, told apart by their first bytes."""
+    with packed.reading(path) as file:
+        line = file.readline(_BEGIN)
+        begin = line + file.read(_BEGIN)
+    if begin[4:9] == b"\0\0\0\0{":
+        return KeyedVectors.load(path)
+    binary = not _NOT_IN_TEXT.isdisjoint(begin)
+    return KeyedVectors.load_word2vec_format(path, binary=binary, unicode_errors="surrogateescape")

@@ -22,8 +22,9 @@ def output_probabilities(
     if mean:
         hidden /= len(context)
     scores = (syn1neg @ hidden).astype(np.float64)
-    likely = np.exp(scores - scores.max())
-    return likely / likely.sum()
+    likely: NDArray[np.float64] = np.exp(scores - scores.max())
+    likely /= likely.sum()
+    return likely
 
 
 def log_likelihood(

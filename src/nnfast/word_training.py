@@ -31,7 +31,7 @@ _SETTINGS = (
     "seed", "alpha", "min_alpha", "compute_loss",
 )  # fmt: skip
 
-EVENTS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+_EVENTS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
 
 
 @dataclass
@@ -59,6 +59,22 @@ class Totals:
             self.pairs + other.pairs,
             self.loss + other.loss,
         )
+
+
+class CallbackAny2Vec:
+    """Base of gensim's callbacks, for scripts that derive from it; an object without will do."""
+
+    def on_train_begin(self, model: Any) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, model: Any) -> None:
+        """Before each epoch."""
+
+    def on_epoch_end(self, model: Any) -> None:
+        """After each epoch."""
+
+    def on_train_end(self, model: Any) -> None:
+        """After the last epoch."""
 
 
 class GensimCallback(Callback):
@@ -101,9 +117,9 @@ def checked_callbacks(callbacks: Any) -> list[Callback]:
                 f"{type(callback).__name__}; use {instead}"
             )
         if not isinstance(callback, Callback):
-            if isinstance(callback, type) or not any(hasattr(callback, each) for each in EVENTS):
+            if isinstance(callback, type) or not any(hasattr(callback, each) for each in _EVENTS):
                 raise TypeError(
-                    f"callbacks: expected objects with some of {', '.join(EVENTS)}, got "
+                    f"callbacks: expected objects with some of {', '.join(_EVENTS)}, got "
                     f"{callback!r:.80}; derive their class from nnfast.Callback"
                 )
             callback = GensimCallback(callback)
@@ -258,11 +274,8 @@ class Course:
 
     def kept(self) -> list[tuple[str, Callback]]:
         """Those of the listeners that have a state, and their names."""
-        return [
-            (f"{place} {type(callback).__name__}", callback)
-            for place, callback in enumerate(self.listeners)
-            if type(callback).get_state is not Callback.get_state
-        ]
+        kept = [each for each in self.listeners if type(each).get_state is not Callback.get_state]
+        return [(f"{place} {type(each).__name__}", each) for place, each in enumerate(kept)]
 
 
 def fingerprint_of(course: Course, words: Sequence[object]) -> dict[str, str]:
