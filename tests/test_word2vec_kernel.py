@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from child import needs_native
 
 from nnfast import word_job
 from nnfast.reference import ReferenceBackend
@@ -36,7 +37,7 @@ def job_of(
     words = Vocabulary(tuple(f"w{i}" for i in range(n_words)), counts)
     random = np.random.default_rng(1)
     negative = settings.setdefault("negative", 0 if hs else 5)
-    rows: list[Rows | None] = []
+    rows: list[Any] = []
     for n_rows in (n_words, n_words if negative else None, n_words - 1 if hs else None):
         made = None if n_rows is None else aligned_rows(n_rows, size)
         if made is not None:
@@ -50,7 +51,7 @@ def job_of(
     return Word2VecJob(
         ids=ids,
         keep=words.keep_thresholds(0.02),
-        syn0=rows[0],  # type: ignore[arg-type]
+        syn0=rows[0],
         syn1=rows[1],
         syn1hs=rows[2],
         size=size,
@@ -65,6 +66,13 @@ def copied(job: Word2VecJob, **changes: Any) -> Word2VecJob:
     rows = {name: getattr(job, name) for name in ("syn0", "syn1", "syn1hs")}
     held = {name: None if a is None else a.copy() for name, a in rows.items()}
     return replace(job, **held | changes)
+
+
+@needs_native
+def test_both_sides_cut_chunks_alike() -> None:
+    from nnfast import _native
+
+    assert _native.WORDS_CHUNK == CHUNK
 
 
 def arrays(job: Word2VecJob) -> list[Rows]:
