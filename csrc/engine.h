@@ -247,6 +247,9 @@ INLINE real *slope_of(const layer *l, const worker *w, ptrdiff_t offset)
     return l->kept == l->y ? NULL : w->values + l->kept + offset;
 }
 void FN(gate)(int name, int rows, int n, real *dy, ptrdiff_t dy_row, const real *y, ptrdiff_t y_row);
+/* of dense arrays, for nnfast.ops; y: z where needs_z */
+void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
+void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
 void FN(activation_forward)(const program *p, const layer *l, const worker *w, share s);
 void FN(activation_backward)(const program *p, const layer *l, const worker *w, share s);
 /* elementwise.c, and what all layers use that work row by row */

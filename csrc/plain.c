@@ -18,9 +18,6 @@ enum { ROWS = 96, HEIGHT = 144 }; /* of a unit: rows; of dW: rows of W */
 enum { WIDEST = MAX_VECTORS * LANES };
 enum { NEAR = 96 }; /* columns of an array that the outer tile reads where it lies */
 
-void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
-void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
-
 typedef struct task {
     const nn_dense *d;
     int widest;

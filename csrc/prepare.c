@@ -79,8 +79,8 @@ static void add_rows(program *p)
     }
 }
 
-/* Columns pay where a block has some vectors of rows; Python wants its arrays in rows. Smoothed
- * labels stay in rows: one-hot targets, which columns have, would give them other bits. */
+/* Columns pay where a block has some vectors of rows; Python wants its arrays in rows. Smoothed labels stay in rows:
+ * one-hot targets, which columns have, would give them other bits. */
 static void choose_columns(program *p, int64_t rows)
 {
     layer *last = p->layers + p->n_layers - 1;

@@ -11,21 +11,12 @@
  * over all blocks through some of the layers, or what happens between two such walks. The cursor is (step, phase,
  * block).
  */
-#include <time.h>
-
 #include "engine.h"
 #include "team.h"
 
 enum { FEW_ROWS = 4 };                  /* rows a thread below which a team shares out panels */
 static const double CHECK_EVERY = 2e6;  /* multiply-adds between two looks at the clock */
 static const double WORTH_PACKING = 10; /* a call lasts so many times as long as its packing, if it asks for any time */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- a block ---- */
 
@@ -195,7 +186,7 @@ static void go_on(call_run *run, step s, int64_t blocks)
     run->work += (double)rows * p->work_of_row;
     if (run->work > CHECK_EVERY) {
         run->work = 0;
-        if (now() > run->until) p->stop = 1;
+        if (nn_now() > run->until) p->stop = 1;
     }
     if (run->status != NN_MORE) p->stop = 1;
 }
@@ -307,10 +298,11 @@ static void work(void *argument, const nn_team *team)
     program *p = run->p;
     nn_call *c = run->c;
     const uint64_t before = flush_denormals();
-    const double began = now();
+    const double began = nn_now();
     if (c->phase == 0 && c->block == 0) pack(p, team);
     nn_barrier(team);
-    if (team->index == 0 && run->seconds > 0) run->until = now() + fmax(run->seconds, WORTH_PACKING * (now() - began));
+    if (team->index == 0 && run->seconds > 0)
+        run->until = nn_now() + fmax(run->seconds, WORTH_PACKING * (nn_now() - began));
     while (!p->stop) {
         const phase *ph = p->phases + c->phase;
         DO[ph->kind](run, ph, step_at(p), team);

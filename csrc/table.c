@@ -1,15 +1,12 @@
 /* table.c: what this (ISA, dtype) offers, in one table; and the probe of the FMA peak. */
-#include <time.h>
-
 #include "engine.h"
+#include "team.h"
 
 int FN(advance)(nn_call *c, double seconds);
 void FN(settle)(nn_call *c);
 void FN(predict_row)(const nn_call *c, const void *x, void *y);
 int FN(dense_forward_array)(const nn_dense *d);
 int FN(dense_backward_array)(const nn_dense *d);
-void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
-void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);
 int FN(softmax_cross_entropy)(int64_t rows, int64_t n, double scale, double *losses, void *dz, const void *z,
                           const int64_t *labels);
 void FN(sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
@@ -38,15 +35,13 @@ static double peak(double seconds)
         a[i] = splat((real)i);
     __asm__ volatile("" : "+m"(a)); /* values that no compiler can know */
     const vec b = splat((real)0.999), c = splat((real)0.001);
-    struct timespec start, end;
+    const double start = nn_now();
     double elapsed, rounds = 0;
-    clock_gettime(CLOCK_MONOTONIC, &start);
     do {
         for (int r = 0; r < ROUNDS; r++) UNROLL
             for (int i = 0; i < CHAINS; i++) a[i] = fma_(a[i], b, c);
         rounds += ROUNDS;
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        elapsed = (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+        elapsed = nn_now() - start;
     } while (elapsed < seconds);
     UNROLL for (int i = 1; i < CHAINS; i++)
         a[0] += a[i];

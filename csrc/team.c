@@ -9,6 +9,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
+
+double nn_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 #ifdef _OPENMP
 #include <ctype.h>

@@ -14,5 +14,8 @@ void nn_parallel(int64_t threads, void (*work)(void *argument, const nn_team *te
 /* All of the team arrive before one goes on. Spins for some microseconds, then yields. */
 void nn_barrier(const nn_team *team);
 /* Threads that OpenMP would use: its environment variables and callers' settings. 1 without OpenMP. */
+/* seconds of a clock that never goes back */
+double nn_now(void);
+
 int nn_max_threads(void);
 #endif

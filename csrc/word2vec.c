@@ -6,7 +6,6 @@
  * next step is made and its rows are fetched while one is computed. Threads share the rows without locks (Hogwild).
  */
 #include <stdlib.h>
-#include <time.h>
 
 #include "nnfast.h"
 #include "rng.h"
@@ -406,13 +405,6 @@ typedef struct shared {
     double deadline;
 } shared;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Leave out words by subsampling; returns the words before it. Writes one place more than it keeps. */
 static int64_t subsample(walk *k, int64_t begin, int64_t end)
 {
@@ -509,7 +501,7 @@ static void train(void *argument, const nn_team *team)
         const int64_t chunk = __atomic_fetch_add(&w->taken, 1, __ATOMIC_RELAXED);
         if (chunk >= w->n_chunks) break;
         train_chunk(&k, chunk);
-    } while (now() < run->deadline);
+    } while (nn_now() < run->deadline);
     restore_denormals(before);
 }
 
@@ -527,7 +519,7 @@ int FN(words_prepare)(nn_words *w)
 
 int FN(words_advance)(nn_words *w, double seconds)
 {
-    shared run = {w, now() + seconds};
+    shared run = {w, nn_now() + seconds};
     const int64_t left = w->n_chunks - w->chunk;
     w->taken = w->chunk;
     if (left > 0) nn_parallel(left < w->workers ? left : w->workers, train, &run);
