@@ -16,6 +16,7 @@
 
 /* ---- draws: xoshiro256++ (Blackman and Vigna, arXiv 1805.01407), seeded by Philox ---------------------------------
  */
+static int BUSY, STALE;
 enum { NOISE_BLOCK = 64, DRAWS = 4 }; /* DRAWS: for each noise word that is wanted, before fewer must do */
 
 typedef struct stream {
@@ -49,9 +50,19 @@ typedef struct step {
     const uint8_t *codes; /* [n] 1 - label, or NULL: only y[0] has the label 1 */
 } step;
 
+/* Rows of all threads. This one's copies are of `count` from `first` on. */
+typedef struct matrix {
+    float *rows;
+    int64_t stride, first, count;
+    float *own, *base; /* [count][stride] the copies, and what they were when last merged */
+    uint32_t *used;    /* [count] */
+    uint32_t uses; /* a power of 2 */
+} matrix;
+
 /* One thread's memory, and where it stands in a chunk. */
 typedef struct walk {
     const nn_words *job;
+    matrix syn0, syn1, syn1hs;
     stream tokens, noises;
     int32_t *kept;                  /* [length] the words that subsampling leaves, -1 between sentences */
     int32_t *reach;                 /* [length] of their windows */
@@ -69,7 +80,54 @@ typedef struct walk {
     vec *rows;                       /* [2][n], for n without a literal */
 } walk;
 
-INLINE float *row_of(float *rows, int64_t stride, int64_t i) { return rows + i * stride; }
+/* ---- busy rows ---------------------------------------------------------------------------------------------------
+ * Threads that write the same rows wait for each other's cache lines, and few words are most of a text. So each thread
+ * has its own copies of the busiest rows, and adds what it has changed to the shared ones every few uses.
+ */
+INLINE void fetch(const float *row, int64_t columns)
+{
+    for (int64_t c = 0; c < columns; c += 16) __builtin_prefetch(row + c, 1);
+}
+
+static void merge(const matrix *a, int64_t place)
+{
+    float *const row = a->rows + (a->first + place) * a->stride;
+    float *const own = a->own + place * a->stride, *const base = a->base + place * a->stride;
+    for (int64_t c = 0; c < a->stride; c += LANES) {
+        const vec sum = load(row + c) + (load(own + c) - load(base + c));
+        store(row + c, sum);
+        store(own + c, sum);
+        store(base + c, sum);
+    }
+}
+
+static void merge_rows(const matrix *a)
+{
+    for (int64_t i = 0; i < a->count; i++)
+        if (a->used[i] & (a->uses - 1)) merge(a, i), a->used[i] = 0;
+}
+
+/* The row, or the thread's own copy. */
+INLINE float *row_of(const matrix *a, int64_t id)
+{
+    const int64_t place = id - a->first;
+    return (uint64_t)place < (uint64_t)a->count ? a->own + place * a->stride : a->rows + id * a->stride;
+}
+
+/* The same, for one more use. */
+INLINE float *use_row(const matrix *a, int64_t id)
+{
+    const int64_t place = id - a->first;
+    if ((uint64_t)place >= (uint64_t)a->count) return a->rows + id * a->stride;
+    const uint32_t turn = a->used[place]++ & (a->uses - 1);
+    if (turn == 0) merge(a, place);
+    if (turn == a->uses - 1) {
+        fetch(a->rows + id * a->stride, a->stride);
+        fetch(a->base + place * a->stride, a->stride);
+    }
+    return a->own + place * a->stride;
+}
+
 
 static int32_t next_noise(walk *k)
 {
@@ -112,7 +170,7 @@ static void add_outputs(walk *k, step *s)
         s->repeats |= is_known;
         k->outputs[n++] = id;
     }
-    for (int j = 0; j < n; j++) s->y[j] = row_of(w->syn1, w->stride, k->outputs[j]);
+    for (int j = 0; j < n; j++) s->y[j] = use_row(&k->syn1, k->outputs[j]);
     s->n = n;
     s->codes = NULL;
 }
@@ -122,19 +180,18 @@ static void add_path(walk *k, step *s)
     const nn_words *w = k->job;
     const int64_t word = k->kept[k->at], begin = w->offsets[word];
     s->n = (int)(w->offsets[word + 1] - begin);
-    for (int j = 0; j < s->n; j++) s->y[j] = row_of(w->syn1hs, w->stride, w->points[begin + j]);
+    for (int j = 0; j < s->n; j++) s->y[j] = use_row(&k->syn1hs, w->points[begin + j]);
     s->codes = w->codes + begin;
     s->repeats = false;
 }
 
 static void add_inputs(walk *k, step *s, int64_t first, int64_t last)
 {
-    const nn_words *w = k->job;
     int m = 0;
     s->is_plain = true;
     for (int64_t p = first; p < last; p++) {
         if (p == k->at) continue;
-        float *const row = row_of(w->syn0, w->stride, k->kept[p]);
+        float *const row = use_row(&k->syn0, k->kept[p]);
         int place = m;
         for (int i = 0; i < m; i++) place = s->x[i] == row ? i : place;
         if (place < m) {
@@ -144,11 +201,6 @@ static void add_inputs(walk *k, step *s, int64_t first, int64_t last)
             s->x[m] = row, s->counts[m++] = 1;
     }
     s->m = m;
-}
-
-INLINE void fetch(const float *row, int64_t columns)
-{
-    for (int64_t c = 0; c < columns; c += 16) __builtin_prefetch(row + c, 1);
 }
 
 /* Go on to a word with contexts; false at the end of the chunk. */
@@ -162,7 +214,7 @@ static bool next_window(walk *k)
             while (k->end < k->length && k->kept[k->end] >= 0) k->end++;
         }
         const int64_t coming = k->at + w->window + 1;
-        if (coming < k->length && k->kept[coming] >= 0) fetch(row_of(w->syn0, w->stride, k->kept[coming]), w->columns);
+        if (coming < k->length && k->kept[coming] >= 0) fetch(row_of(&k->syn0, k->kept[coming]), w->columns);
         const int64_t reach = k->reach[k->at];
         k->first = k->at - k->begin < reach ? k->begin : k->at - reach;
         k->last = k->end - k->at <= reach ? k->end : k->at + reach + 1;
@@ -481,6 +533,17 @@ static size_t lay_out(walk *k, char *base)
     PLACE(k->kept, (size_t)NN_CHUNK + 1);
     PLACE(k->reach, (size_t)NN_CHUNK + 1);
     PLACE(k->outputs, n);
+    const int64_t busy = w->workers > 1 ? w->n_words - 1 < BUSY ? w->n_words - 1 : BUSY : 0;
+    const uint32_t uses = (uint32_t)STALE/2;
+    k->syn0 = (matrix){w->syn0, w->stride, .count = busy, .uses = uses};
+    k->syn1 = (matrix){w->syn1, w->stride, .count = w->syn1 ? busy : 0, .uses = uses};
+    k->syn1hs = (matrix){w->syn1hs, w->stride, w->n_words - 1 - busy, w->syn1hs ? busy : 0, .uses = uses};
+    matrix *const matrices[] = {&k->syn0, &k->syn1, &k->syn1hs};
+    for (int i = 0; i < 3; i++) {
+        PLACE(matrices[i]->own, (size_t)(matrices[i]->count * w->stride));
+        PLACE(matrices[i]->base, (size_t)(matrices[i]->count * w->stride));
+        PLACE(matrices[i]->used, (size_t)matrices[i]->count);
+    }
     for (int i = 0; i < 2; i++) {
         PLACE(k->steps[i].x, m);
         PLACE(k->steps[i].counts, m);
@@ -502,11 +565,13 @@ static void train(void *argument, const nn_team *team)
         if (chunk >= w->n_chunks) break;
         train_chunk(&k, chunk);
     } while (nn_now() < run->deadline);
+    merge_rows(&k.syn0), merge_rows(&k.syn1), merge_rows(&k.syn1hs);
     restore_denormals(before);
 }
 
 int FN(words_prepare)(nn_words *w)
 {
+    BUSY = atoi(getenv("BUSY")); STALE = atoi(getenv("STALE"));
     walk k = {.job = w};
     if ((double)w->negative * (double)w->window > 1e12) return -1; /* sizes below do not overflow */
     w->share = (int64_t)lay_out(&k, NULL);
