@@ -74,6 +74,7 @@ typedef struct walk {
     int n_noise;                          /* of them used */
     int64_t effective, pairs;
     step steps[2];
+    const step *coming;
     vec *sums;                       /* [m * n + LANES] partial dot products */
     float *dots, *g, *soft;          /* [m * n + LANES] */
     float *hidden, *error, *another; /* [stride] */
@@ -247,7 +248,6 @@ static bool next_step(walk *k, step *s)
             add_inputs(k, s, k->first, k->last);
         k->part++;
     } while (s->n == 0);
-    for (int j = 0; j < s->n; j++) fetch(s->y[j], w->columns);
     return true;
 }
 
@@ -291,10 +291,13 @@ INLINE void all_dots(const int n, int m, float *const *x, float *const *y, int64
 
 /* y += g' x and x += g y, or error = g y for one row x, all from the old values. old, sum: [n] */
 INLINE void update(const int n, int m, float *const *x, float *const *y, int64_t columns, const float *g, float *error,
-                   vec *old, vec *sum)
+                   vec *old, vec *sum, const step *coming)
 {
+    const int n_coming = coming->n;
     const mask adds = every(!error);
     for (int64_t c = 0; c < columns; c += LANES) {
+        if (c % 16 == 0)
+            for (int j = 0; j < n_coming; j++) __builtin_prefetch(coming->y[j] + c, 1);
         UNROLL for (int j = 0; j < n; j++)
             old[j] = sum[j] = load(y[j] + c);
         for (int i = 0; i < m; i++) {
@@ -355,7 +358,7 @@ INLINE double learn_literal(const int n, walk *k, const step *s, float *const *x
     const int64_t columns = k->job->columns;
     all_dots(n, s->m, x, s->y, columns, k->sums, n);
     const double loss = gradients(k, s);
-    update(n, s->m, x, s->y, columns, k->g, error, old, sum);
+    update(n, s->m, x, s->y, columns, k->g, error, old, sum, k->coming);
     return loss;
 }
 
@@ -366,7 +369,7 @@ static double learn_any(walk *k, const step *s, float *const *x, float *error)
     for (; j + GROUP <= s->n; j += GROUP) all_dots(GROUP, s->m, x, s->y + j, columns, k->sums + j, s->n);
     for (; j < s->n; j++) all_dots(1, s->m, x, s->y + j, columns, k->sums + j, s->n);
     const double loss = gradients(k, s);
-    update(s->n, s->m, x, s->y, columns, k->g, error, k->rows, k->rows + s->n);
+    update(s->n, s->m, x, s->y, columns, k->g, error, k->rows, k->rows + s->n, k->coming);
     return loss;
 }
 
@@ -504,6 +507,7 @@ static void train_chunk(walk *k, int64_t chunk)
         const step *s = k->steps + which;
         which = !which;
         more = next_step(k, k->steps + which);
+        k->coming = k->steps + which;
         loss += w->sg ? learn_skip_gram(k, s) : learn_bag(k, s);
     }
     if (w->losses) w->losses[chunk] = loss;
