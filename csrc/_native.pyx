@@ -109,6 +109,7 @@ cdef extern from "nnfast.h" nogil:
         int64_t workers
         double *losses
         void *arena
+        int64_t share
         int64_t chunk, n_chunks, words, effective, pairs
         double loss
     ctypedef struct nn_table:

@@ -196,8 +196,8 @@ typedef struct nn_words {
     double alpha, min_alpha, from, to; /* the rates at progress 0 and 1, the progress at the begin and end of ids */
     int64_t workers;
     double *losses;          /* [n_chunks], or NULL */
-    void *arena;             /* of all workers, from words_prepare() to free() */
-    int64_t share;           /* bytes of one */
+    void *arena;             /* of all workers: zeros */
+    int64_t share;           /* bytes of one, by words_prepare() */
     int64_t chunk, n_chunks; /* chunk: the first one to do */
     int64_t taken;           /* chunks that the threads have begun */
     int64_t words, effective, pairs;
@@ -222,7 +222,7 @@ typedef struct nn_table {
                                  const int64_t *labels);
     void (*sgd_update)(int64_t n, void *theta, const void *gradient, double rate);
     /* word2vec, in float alone */
-    int (*words_prepare)(nn_words *words);                 /* 0, or -1: out of memory */
+    int (*words_prepare)(nn_words *words);                 /* 0, or -1: too large */
     int (*words_advance)(nn_words *words, double seconds); /* 1: there is more to do */
     /* for tests and benchmarks */
     void (*function)(int64_t name, int64_t n, void *y, const void *x); /* enum nn_function */

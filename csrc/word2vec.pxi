@@ -9,7 +9,7 @@ cdef class Word2VecRun:
     cdef const nn_table *table
     cdef Arrays arrays
 
-    def __cinit__(self, str isa, job, int64_t longest):
+    def __cinit__(self, str isa, job, int64_t longest, aligned_rows):
         cdef nn_words *w = &self.words_
         self.table = table_of(isa, False)
         self.arrays = Arrays()
@@ -37,14 +37,15 @@ cdef class Word2VecRun:
         w.n_chunks, w.chunk = job.n_chunks, job.first_chunk
         if job.compute_loss:
             w.losses = <double *>self.arrays.take(zeros(w.n_chunks), True)
-        if self.table.words_prepare(w):
+        try:
+            if self.table.words_prepare(w):
+                raise MemoryError
+            w.arena = <void *><float *>self.arrays.take(aligned_rows(w.workers, w.share // 4), True)
+        except (MemoryError, OSError, OverflowError):
             raise MemoryError(
                 f"out of memory for {job.workers} workers with a window of {job.window} and {job.negative} noise "
                 "words; lower them"
             )
-
-    def __dealloc__(self):
-        free(self.words_.arena)
 
     @property
     def chunk(self):

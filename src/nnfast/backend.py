@@ -22,7 +22,7 @@ from nnfast import activations, checks, losses, optimizers, plan, threads
 from nnfast.losses import Loss
 from nnfast.plan import Array, Job, Plan, Row
 from nnfast.python_side import PythonSide
-from nnfast.word_job import Word2VecJob
+from nnfast.word_job import Word2VecJob, aligned_rows
 
 if TYPE_CHECKING:
     from nnfast import _native
@@ -330,7 +330,7 @@ class NativeBackend:
     def word2vec(self, job: Word2VecJob) -> Word2VecRun:
         """Return the epoch, ready to advance."""
         longest = 0 if job.huffman is None else int(np.diff(job.huffman.offsets).max())
-        return self._native.Word2VecRun(self.isa, job, longest)
+        return self._native.Word2VecRun(self.isa, job, longest, aligned_rows)
 
     def max_threads(self) -> int:
         """Return the threads that OpenMP would use: its environment and its callers' settings."""
