@@ -55,7 +55,7 @@ static void merge(const matrix *a, int64_t id)
 static void merge_all(const matrix *a)
 {
     for (int64_t i = 0; i < a->count; i++) {
-        if (a->used[i] & a->turns) merge(a, a->first + i);
+        if (a->used[i]) merge(a, a->first + i);
         a->used[i] = 0;
     }
 }

@@ -191,6 +191,21 @@ def test_counts_and_loss_are_right_with_many_workers(fma_machine: Any) -> None:
     assert bits(learned) != bits(job)
 
 
+@pytest.mark.parametrize("n_words", [40, 3000])
+@pytest.mark.parametrize("hs", [False, True])
+def test_a_worker_loses_nothing_of_what_it_learns_in_copies(
+    fma_machine: Any, n_words: int, hs: bool
+) -> None:
+    """One chunk has one worker, which still has copies of the busiest rows where it may be two."""
+    job = job_of(n_words=n_words, n=CHUNK, hs=hs, negative=5)
+    one, two = copied(job), copied(job, workers=2)
+    losses = [run(fma_machine, each).loss for each in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for mine, other in zip(arrays(two), arrays(one), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=10 * BOUND)
+        assert (mine != other).any()  # sums of differences round differently
+
+
 def test_rows_need_no_alignment(fma_machine: Any) -> None:
     job, memory = job_of(), np.zeros(40 * 32 + 1, np.float32)
     shifted = copied(job, syn0=memory[1:].reshape(40, 32))
