@@ -264,13 +264,13 @@ def test_a_row_takes_no_more_than_there_is(bench: Any) -> None:
     works = {work.name: work for work in bench("rows").WORKS}
     possible = bench("run").possible
     memmap, two = works["784-128-10-memmap"], works["784-512-512-10-x2"]
-    assert possible(memmap, 1, 10**12) == memmap
-    assert possible(memmap, 1, 11 * 10**9).rows == 10**9 // (4 * 784)
-    assert possible(two, 2, 0) == two
+    assert possible(memmap, 1, 10**12, 0) == memmap
+    assert possible(memmap, 1, 11 * 10**9, 0).rows == 10**9 // (4 * 784)
+    assert possible(two, 2, 0, 0) == two
     with pytest.raises(ValueError, match=r"10\.2 GB of free disk"):
-        possible(memmap, 1, 10_100_000_000)
+        possible(memmap, 1, 10_100_000_000, 0)
     with pytest.raises(ValueError, match="needs 2 cores"):
-        possible(two, 1, 10**12)
+        possible(two, 1, 10**12, 0)
 
 
 def test_no_peer_does_another_work(bench: Any) -> None:
