@@ -17,7 +17,7 @@ from typing import Any
 from bench.report import as_text
 
 _MACHINE = ("processor", "cores", "system", "python", "data")
-_NETWORK = ("kind", "sizes", "activation", "layer", "input")
+_NETWORK = ("kind", "sizes", "activation", "layer", "input", "settings")
 _WORK = (*_NETWORK, "batch_size", "optimizer", "loss", "threads")
 _ENOUGH = 3  # rounds that say what noise is
 
@@ -54,7 +54,7 @@ class Change:
     @property
     def worse(self) -> float:
         """By how many percent, if positive."""
-        return -self.percent if self.old.unit == "samples/s" else self.percent
+        return -self.percent if self.old.unit.endswith("/s") else self.percent
 
     @property
     def unjudged(self) -> str:
@@ -112,7 +112,7 @@ def figures(path: Path, run: dict[str, Any]) -> dict[tuple[str, str], Figure]:
 def _figure(work: dict[str, Any], outcome: dict[str, Any]) -> Figure:
     value, unit = outcome["figure"], outcome["unit"]
     median = statistics.median(outcome["measures"])
-    faster_is_more = unit == "samples/s"
+    faster_is_more = unit.endswith("/s")
     rounds = [value * (median / m if faster_is_more else m / median) for m in outcome["measures"]]
     return Figure(value, unit, rounds, [work.get(key) or None for key in _WORK])
 

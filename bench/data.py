@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -46,6 +48,21 @@ class Data:
         # a map, so that it is no memory of the process
         theta = np.load(self.folder / f"{'-'.join(map(str, work.sizes))}.npy", mmap_mode="r")
         self.theta = self._real(np.asarray(theta))
+
+    @property
+    def corpus(self) -> str:
+        """The text that the vocabulary is of."""
+        return str(self.folder / "corpus.txt")
+
+    @property
+    def part(self) -> str:
+        """Its first `rows` words."""
+        return str(self.folder / f"corpus-{self.work.rows}.txt")
+
+    @property
+    def vectors(self) -> str:
+        """In word2vec's binary format."""
+        return str(self.folder / "vectors.bin")
 
     def test(self) -> tuple[Any, Array]:
         """The rows that say what was learned."""
@@ -104,11 +121,41 @@ def write_data(folder: Path, works: Sequence[Work], directory: str | None) -> st
     for work in works:
         if work.kind == "table":
             _write_table(folder / "table.csv", work.rows)
+        elif work.settings:
+            _write_words(Data(folder, work))
     for key, array in arrays.items():
         np.save(folder / key, array)
     for sizes in {work.sizes for work in with_arrays}:
         np.save(folder / "-".join(map(str, sizes)), _glorot(sizes))
     return name
+
+
+def write_corpus(folder: Path, path: Path) -> int:
+    """Put a text that may be packed into `folder`; return how many words it has."""
+    opened = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    words = 0
+    with opened(path, "rb") as source, open(folder / "corpus.txt", "wb") as file:
+        for line in source:
+            file.write(line)
+            words += len(line.split())
+    return words
+
+
+def _write_words(data: Data) -> None:
+    """The part of the corpus that a work reads, and vectors if it asks them."""
+    left = data.work.rows
+    with open(data.corpus, "rb") as source, open(data.part, "wb") as part:
+        for line in source:
+            words = line.split()[:left]
+            part.write(b" ".join(words) + b"\n")
+            left -= len(words)
+            if not left:
+                break
+    if data.work.kind == "analogies":
+        from nnfast import Word2Vec
+
+        model = Word2Vec(corpus_file=data.part, epochs=1, **data.work.settings)
+        model.wv.save_word2vec_format(data.vectors, binary=True)
 
 
 def _bytes(x: Array) -> Array:

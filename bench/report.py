@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.work import Target, Work
 
@@ -19,6 +19,11 @@ UNITS = {
     "answers": "us",
     "nielsen": "samples/s",
     "ops": "ms",
+    "words": "words/s",
+    "vocabulary": "s",
+    "analogies": "ms",
+    "script": "MiB",
+    "quality": "s",
 }
 _SCORES = {
     "MiB": ("holds, at most", "{:.2f} MiB"),
@@ -37,10 +42,10 @@ class Outcome:
     threads: int = 0
     version: str = ""
     error: str = ""
-    measures: list[float] = field(default_factory=list)  # seconds; MiB for memory
+    measures: list[float] = field(default_factory=list)  # seconds, or MiB
     peaks: list[float] = field(default_factory=list)  # GFLOP/s of one core, before each round
     score: dict[str, float] = field(default_factory=dict)
-    cases: dict[str, list[float]] = field(default_factory=dict)  # seconds of each, by rounds
+    cases: dict[str, list[float]] = field(default_factory=dict)  # seconds (scores) by rounds
 
     @property
     def median(self) -> float:
@@ -53,10 +58,15 @@ class Outcome:
 
     def figure(self, work: Work) -> float:
         """The median in the unit of the work."""
-        if UNITS[work.kind] == "samples/s":
+        if UNITS[work.kind].endswith("/s"):
             return self.rows / self.median
         calls = {"one": self.rows, "answers": work.epochs}.get(work.kind, 1)
         return self.median * {"us": 1e6, "ms": 1e3}.get(UNITS[work.kind], 1.0) / calls
+
+    def case(self, name: str) -> tuple[float, float]:
+        """Mean and standard deviation of a case."""
+        rounds = self.cases[name]
+        return statistics.mean(rounds), statistics.stdev(rounds) if len(rounds) > 1 else 0.0
 
     def gflops(self, work: Work) -> float:
         return work.flops * self.rows / self.median / 1e9
@@ -76,15 +86,18 @@ class Verdict:
             return "-"
         if self.unit in _SCORES:
             return _SCORES[self.unit][1].format(value)
-        return {"peak": f"{value:.0%}", "x": f"{value:.2f}x", "time": f"{value:.3f}x"}.get(
-            self.unit, f"{value:.2f} {self.unit}"
-        )
+        return {
+            "peak": f"{value:.0%}",
+            "x": f"{value:.2f}x",
+            "time": f"{value:.3f}x",
+            "points": f"{value:+.2f} points",
+        }.get(self.unit, f"{value:.2f} {self.unit}")
 
     def met(self, bound: float | None) -> str:
         if bound is None or self.measured is None:
             return "-"
-        good = self.measured >= bound if self.unit in ("peak", "x") else self.measured <= bound
-        return "yes" if good else "NO"
+        more = self.unit in ("peak", "x", "points")
+        return "yes" if (self.measured >= bound if more else self.measured <= bound) else "NO"
 
 
 @dataclass
@@ -133,10 +146,13 @@ class Row:
             )
         if target.worst and outcome and against:
             return _worst(target, outcome, against)
+        if target.case:
+            return _below(target, outcome, against)
         if outcome and against:
             ratio = against.median / against.rows / (outcome.median / outcome.rows)
         if target.time:
-            what = f"time of {target.of} / {target.against}, at most"
+            what = f"{'memory' if unit == 'MiB' else 'time'} of {target.of} / {target.against}"
+            what += ", at most"
             return Verdict(what, ratio and 1 / ratio, target, "time")
         return Verdict(f"{target.of} / {target.against}", ratio, target, "x")
 
@@ -153,6 +169,17 @@ def _worst(target: Target, outcome: Outcome, against: Outcome) -> Verdict:
     return Verdict(what, ratios[case], target, "x")
 
 
+def _below(target: Target, outcome: Outcome | None, against: Outcome | None) -> Verdict:
+    """How the means of a case differ, and by how much they may."""
+    what, difference = f"{target.of} - {target.against}, {target.case}", None
+    if outcome and against:
+        mean, deviation = against.case(target.case)
+        difference = outcome.case(target.case)[0] - mean
+        if target.must is not None:
+            target = replace(target, must=min(target.must, -2 * deviation))
+    return Verdict(what, difference, target, "points")
+
+
 def outcome_table(row: Row) -> list[list[str]]:
     """Header and lines of what was measured."""
     unit = UNITS[row.work.kind]
@@ -163,7 +190,11 @@ def outcome_table(row: Row) -> list[list[str]]:
             continue
         figure = outcome.figure(row.work)
         share = row.share(outcome)
-        score = ", ".join(f"{k} {v:.4g}" for k, v in outcome.score.items()) or "-"
+        scores = [f"{k} {v:.4g}" for k, v in outcome.score.items()]
+        if row.work.kind == "quality":
+            means = {case: outcome.case(case) for case in outcome.cases}
+            scores += [f"{case} {mean:.2f} ± {sd:.2f}" for case, (mean, sd) in means.items()]
+        score = ", ".join(scores) or "-"
         if outcome.rows != row.work.rows * row.work.epochs:
             score += f" after {outcome.rows:,} rows a round"
         table.append(

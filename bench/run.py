@@ -7,6 +7,7 @@ interleaved, one contestant after the other, so that a slow minute of the machin
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bench.data import write_data
+from bench.data import write_corpus, write_data
 from bench.report import UNITS, Outcome, Row, as_markdown, as_text, outcome_table, verdict_table
 from bench.rows import WORKS
 from bench.work import IMAGES, Work
@@ -85,6 +86,7 @@ class Worker:
 
 def measure(work: Work, folder: Path, rounds: int) -> Row:
     """Prepare all contestants of a work, then let them take turns."""
+    rounds = min(rounds, work.rounds or rounds)
     workers: list[tuple[Worker, Outcome]] = []
     try:
         for name in work.contestants:
@@ -123,10 +125,17 @@ def measure(work: Work, folder: Path, rounds: int) -> Row:
     return Row(work, [outcome for _, outcome in workers])
 
 
-def possible(work: Work, cores: int, free: int) -> Work:
-    """The work as it fits `cores` and `free` bytes of disk; ValueError says why it does not."""
+def possible(work: Work, cores: int, free: int, words: int) -> Work:
+    """The work as it fits `cores`, `free` bytes of disk and a corpus of so many words.
+
+    ValueError says why it does not.
+    """
     if work.threads > cores:
         raise ValueError(f"needs {work.threads} cores")
+    if work.settings:
+        if not words:
+            raise ValueError("needs a text (--corpus PATH)")
+        return replace(work, rows=min(work.rows or words, words))
     if not work.sizes or not work.repeats:
         return work
     row = 4 * work.sizes[0]
@@ -209,28 +218,33 @@ def main() -> int:
     names = [work.name for work in WORKS]
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--data", metavar="DIR", help="MNIST-format folder; else synthetic images")
-    parser.add_argument("--rows", default=",".join(names), metavar="NAME,...", help="which rows")
+    parser.add_argument("--corpus", type=Path, metavar="PATH", help="a text; may be .gz or .xz")
+    parser.add_argument("--rows", default="*", metavar="NAME,...", help="which rows; 'words-*'")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measure there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     options = parser.parse_args()
-    chosen = options.rows.split(",")
-    if unknown := set(chosen) - set(names):
-        parser.error(f"--rows: no {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    found = {pattern: fnmatch.filter(names, pattern) for pattern in options.rows.split(",")}
+    if unknown := [pattern for pattern, rows in found.items() if not rows]:
+        parser.error(f"--rows: no {', '.join(unknown)}; there are {', '.join(names)}")
+    chosen = {name for rows in found.values() for name in rows}
     if options.rounds < 1:
         parser.error(f"--rounds: expected at least 1, got {options.rounds}")
 
     works, rows = [], []
     with tempfile.TemporaryDirectory(prefix="nnfast-bench-") as folder:
+        words = write_corpus(Path(folder), options.corpus) if options.corpus else 0
         cores, free = len(os.sched_getaffinity(0)), shutil.disk_usage(folder).free
         for work in WORKS:
             if work.name not in chosen:
                 continue
             try:
-                works.append(possible(work, cores, free))
+                works.append(possible(work, cores, free, words))
             except ValueError as reason:
                 print(f"{work.name}: left out, {reason}\n")
         data = write_data(Path(folder), works, options.data)
+        if words:
+            data += f" and {options.corpus.name}, {words:,} words"
         machine = _machine(data, options.rounds)
         print(f"data: {data}; {options.rounds} rounds, interleaved\n")
         for work in works:

@@ -31,8 +31,10 @@ class Target:
 
     `against` is a contestant, or "peak" (share of the FMA peak), or a unit ("us", "ms", "MiB"):
     then the figures are that unit's, and less is better; "curve" is how far the first epochs of a
-    loss curve are from scikit-learn's. With `time`, `of` must take at most `must` times the time of
-    `against`; with `worst`, the bounds are those of each case.
+    loss curve are from scikit-learn's. With `time`, `of` must take at most `must` times the time or
+    memory of `against`; with `worst`, the bounds are those of each case. With `case`, the mean of
+    that score is compared with that of `against`: `must` points are added to the latter, or two
+    standard deviations of its rounds taken off, whichever is lower.
     """
 
     against: str
@@ -42,6 +44,7 @@ class Target:
     of_peak: bool = False  # compare shares of each one's FMA peak
     time: bool = False
     worst: bool = False
+    case: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Work:
     sizes: tuple[int, ...] = ()
     activation: str = "relu"
     batch_size: int = 1
-    rows: int = 1  # samples (or calls) a round; of "answers", a call
+    rows: int = 1  # samples (calls, words) a round; of "answers", a call; 0: the whole corpus
     optimizer: str = "sgd"  # or a key of nnfast's OPTIMIZERS; "momentum", "nesterov": of 0.9
     lr: float = 0.1
     loss: str = "cross_entropy"
@@ -75,6 +78,8 @@ class Work:
     memory: bool = False  # say how much
     call: str = ""  # the function of "ops", the method of "answers"
     widths: tuple[int, ...] = ()  # of "ops"
+    settings: Mapping[str, int] = field(default_factory=dict)  # of Word2Vec
+    rounds: int = 0  # at most; 0: all that are asked for
 
     def of(self, contestant: str) -> Work:
         """The work as this contestant does it."""
@@ -120,7 +125,19 @@ class Work:
             "nielsen": f"network.py, {net}, batch {self.batch_size}, epochs of {self.rows:,} rows "
             "with evaluation",
             "ops": f"{self.call}, {' '.join(map(str, self.widths))} wide",
+            "words": f"train {self._vectors}, {self.rows:,} words a round{threads}",
+            "vocabulary": f"a text of {self.rows:,} words to a vocabulary (nnfast: and to ids)",
+            "analogies": f"evaluate_word_analogies of {self._vectors} that nnfast trained",
+            "script": f"a script that trains {self._vectors} on {self.rows:,} words: its peak",
+            "quality": f"{self._vectors} after {self.epochs} epochs of {self.rows:,} words, a seed "
+            "a round; in percent",
         }[self.kind]
+
+    @property
+    def _vectors(self) -> str:
+        model = "skip-gram" if self.settings.get("sg") else "CBOW"
+        hs = " by hierarchical softmax" if self.settings.get("hs") else ""
+        return f"{model}{hs} of {self.settings.get('vector_size')} dimensions"
 
     @property
     def flops(self) -> int:

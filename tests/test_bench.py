@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import importlib.util
 import json
@@ -253,6 +254,21 @@ def test_the_worst_case_counts(bench: Any) -> None:
     assert curve[1:5] == ["nnfast loss_curve_ differs by, at most", "2.5e-15", "1.0e-06", "yes"]
 
 
+def test_a_score_may_be_lower_by_what_seeds_make_of_it(bench: Any) -> None:
+    Target = bench("work").Target
+    targets = (Target("gensim", -1.0, case="analogies"), Target("gensim", -1.0, case="SimLex999"))
+    row = row_of(bench, targets, nnfast=(1.0, {}), gensim=(9.0, {}))
+    row.work = replace(row.work, kind="quality", rows=10)
+    mine, theirs = row.outcomes
+    mine.cases = {"analogies": [28.0, 29.0, 30.0], "SimLex999": [28.0, 28.5, 29.0]}
+    theirs.cases = {"analogies": [28.0, 31.0, 34.0], "SimLex999": [29.7, 29.8, 29.9]}
+    wide, narrow = bench("report").verdict_table([row])[1:]
+    assert wide[1:5] == ["nnfast - gensim, analogies", "-2.00 points", "-6.00 points", "yes"]
+    assert narrow[1:5] == ["nnfast - gensim, SimLex999", "-1.30 points", "-1.00 points", "NO"]
+    result = bench("report").outcome_table(row)[1][-1]
+    assert result == "analogies 29.00 ± 1.00, SimLex999 28.50 ± 0.50"
+
+
 def test_a_figure_that_is_missing_meets_nothing(bench: Any) -> None:
     Target = bench("work").Target
     targets = (Target("nnfast", 1.1, of="nnfast bar", time=True), Target("MiB", 9, of="nnfast bar"))
@@ -264,13 +280,19 @@ def test_a_row_takes_no_more_than_there_is(bench: Any) -> None:
     works = {work.name: work for work in bench("rows").WORKS}
     possible = bench("run").possible
     memmap, two = works["784-128-10-memmap"], works["784-512-512-10-x2"]
-    assert possible(memmap, 1, 10**12) == memmap
-    assert possible(memmap, 1, 11 * 10**9).rows == 10**9 // (4 * 784)
-    assert possible(two, 2, 0) == two
+    assert possible(memmap, 1, 10**12, 0) == memmap
+    assert possible(memmap, 1, 11 * 10**9, 0).rows == 10**9 // (4 * 784)
+    assert possible(two, 2, 0, 0) == two
     with pytest.raises(ValueError, match=r"10\.2 GB of free disk"):
-        possible(memmap, 1, 10_100_000_000)
+        possible(memmap, 1, 10_100_000_000, 0)
     with pytest.raises(ValueError, match="needs 2 cores"):
-        possible(two, 1, 10**12)
+        possible(two, 1, 10**12, 0)
+
+    part, whole = works["words-cbow-200"], works["words-quality-cbow"]
+    assert possible(part, 1, 0, 10**9) == part
+    assert (possible(part, 1, 0, 900).rows, possible(whole, 1, 0, 900).rows) == (900, 900)
+    with pytest.raises(ValueError, match="--corpus"):
+        possible(part, 1, 10**12, 0)
 
 
 def test_no_peer_does_another_work(bench: Any) -> None:
@@ -420,4 +442,62 @@ def test_a_drop_in_is_measured(bench: Any, name: str, tmp_path: Path) -> None:
     if row.kind == "estimator":
         assert mine.score["curve"] < 1e-6
         assert mine.score["epochs"] == theirs.score["epochs"]
+    assert all(line[2] != "-" for line in bench("report").verdict_table([measured])[1:])
+
+
+TOLD = (
+    "athens greece oslo norway paris france old new smart intelligent love sex tiger cat book paper"
+)
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """A text of 3,000 words of some of the questions and pairs, without a line's end at its end."""
+    words = np.random.default_rng(0).choice(TOLD.split(), (300, 10))
+    path = tmp_path / "text.txt.gz"
+    path.write_bytes(gzip.compress("\n".join(map(" ".join, words)).encode()))
+    return path
+
+
+def test_a_part_of_a_text(bench: Any, packed: Path, tmp_path: Path) -> None:
+    data, Work = bench("data"), bench("work").Work
+    text = gzip.decompress(packed.read_bytes())
+    assert data.write_corpus(tmp_path, packed) == 3_000
+    works = [Work("row", "words", (), (), rows=rows, settings={"sg": 1}) for rows in (25, 3_000)]
+    data.write_data(tmp_path, works, None)
+    some, all_ = (data.Data(tmp_path, work) for work in works)
+    assert Path(some.corpus).read_bytes() == text
+    assert Path(some.part).read_bytes().split() == text.split()[:25]
+    assert Path(some.part).read_bytes().count(b"\n") == 3
+    assert Path(all_.part).read_bytes() == text + b"\n"
+
+
+WORD_VECTORS = (
+    "skip-gram-100",
+    "hierarchical-100",
+    "vocabulary",
+    "analogies",
+    "memory",
+    "quality-cbow",
+)
+
+
+@LINUX
+@pytest.mark.parametrize("name", WORD_VECTORS)
+@pytest.mark.usefixtures("few_images")
+def test_word_vectors_are_measured(bench: Any, name: str, packed: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("gensim") is None:
+        pytest.skip("could not import 'gensim'")
+    run, data = bench("run"), bench("data")
+    (row,) = (work for work in bench("rows").WORKS if work.name == f"words-{name}")
+    row = run.possible(row, 2, 10**12, data.write_corpus(tmp_path, packed))
+    data.write_data(tmp_path, [row], None)
+    measured = run.measure(row, tmp_path, 2)
+    for outcome in measured.outcomes:
+        assert (outcome.error, len(outcome.measures)) == ("", 2), outcome.name
+    mine, theirs = measured.outcomes
+    assert mine.score == theirs.score
+    assert mine.cases.keys() == theirs.cases.keys()
+    if row.kind == "quality":
+        assert all(len({*rounds}) == 2 for rounds in mine.cases.values())  # each its seed
     assert all(line[2] != "-" for line in bench("report").verdict_table([measured])[1:])

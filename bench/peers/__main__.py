@@ -33,6 +33,9 @@ _ABLE = {
 }
 """What is written for a peer beside SGD, momentum and Adam of dense layers."""
 
+_WARMED_UP = ("words", "vocabulary", "analogies")
+"""Without sizes."""
+
 
 def refuse(peer: str, work: Work) -> None:
     """No peer does another work than it was asked for."""
@@ -57,7 +60,7 @@ def _prepare(peer: str, request: dict[str, Any]) -> tuple[Contestant, Data]:
         contestant.run = lambda: [one() for _ in range(work.epochs)]
     if work.memory:
         contestant.held = memory.most_anonymous(contestant.run) - before
-    elif work.sizes:
+    elif work.sizes or work.kind in _WARMED_UP:
         contestant.run()
     return contestant, data
 
@@ -86,7 +89,8 @@ def _round(contestant: Contestant, work: Work) -> dict[str, Any]:
     measure = contestant.run()
     seconds = time.perf_counter() - begin
     if isinstance(measure, dict):
-        return {**answer, "measure": sum(measure.values()), "cases": measure}
+        total = seconds if work.kind == "quality" else sum(measure.values())
+        return {**answer, "measure": total, "cases": measure}
     return {**answer, "measure": measure if isinstance(measure, float) else seconds}
 
 

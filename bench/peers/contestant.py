@@ -21,9 +21,9 @@ class Contestant:
     """Work that is ready to run.
 
     `run` does a round; what it returns, if a number, is the measure in place of the wall time, if a
-    dictionary, the seconds of each case. `theta` gives the parameters now, where there are more
-    than those of dense layers `logits` the outputs of test rows; `outputs` those of the rows that
-    were asked for.
+    dictionary, the seconds of each case (of "quality", its scores). `theta` gives the parameters
+    now, where there are more than those of dense layers `logits` the outputs of test rows;
+    `outputs` those of the rows that were asked for.
     """
 
     run: Callable[[], Any]

@@ -14,7 +14,7 @@ import numpy as np
 import nnfast as nn
 from bench import memory as memory_
 from bench.data import Array, Data
-from bench.peers import estimators
+from bench.peers import estimators, word_vectors
 from bench.peers.contestant import PLAIN, Contestant, batches, calls
 from bench.peers.network import run_and_score
 from bench.peers.ops import ACTIVATIONS, LR, Function, Operands, deviation, seconds
@@ -170,6 +170,26 @@ def nielsen(data: Data) -> Contestant:
     from nnfast.compat.nielsen.network import Network
 
     return _contestant(data, **run_and_score(Network, data, dtype=data.work.dtype))
+
+
+def words(data: Data) -> Contestant:
+    return _contestant(data, run=word_vectors.train(nn.Word2Vec, data))
+
+
+def vocabulary(data: Data) -> Contestant:
+    return _contestant(data, run=word_vectors.read(nn.Word2Vec, data))
+
+
+def analogies(data: Data) -> Contestant:
+    return _contestant(data, **word_vectors.answer(nn.KeyedVectors, data))
+
+
+def script(data: Data) -> Contestant:
+    return _contestant(data, run=word_vectors.script(nn.Word2Vec, data))
+
+
+def quality(data: Data) -> Contestant:
+    return _contestant(data, run=word_vectors.quality(nn.Word2Vec, data))
 
 
 def ops(data: Data) -> Contestant:

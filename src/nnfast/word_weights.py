@@ -13,7 +13,7 @@ from nnfast.word_job import aligned_rows
 
 Rows = NDArray[np.float32]
 
-_ROWS_OF_A_DRAW = 65_536
+_ROWS_OF_A_DRAW = 4_096
 
 
 @dataclass
