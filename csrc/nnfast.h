@@ -160,9 +160,10 @@ typedef struct nn_dense {
 } nn_dense;
 
 /* The strides of one register tile (tile.h has the formula).
- * Where the sum starts, and how it ends. UPDATE: other[m][n] = fma(-rate, sum, other[m][n]); y is then only read. */
+ * Where the sum starts, and how it ends. GATE: 0 where other[m][n], a relu's output, is 0. UPDATE: other[m][n] =
+ * fma(-rate, sum, other[m][n]); y is then only read. */
 enum { START_ZERO, START_BIAS, START_OUTPUT };
-enum { END_STORE, END_RELU, END_ADD, END_ADD_RELU, END_UPDATE, END_ADD_UPDATE };
+enum { END_STORE, END_RELU, END_GATE, END_ADD, END_ADD_RELU, END_ADD_GATE, END_UPDATE, END_ADD_UPDATE };
 
 typedef struct nn_tile {
     int64_t y_row;
