@@ -52,7 +52,7 @@ cdef extern from "nnfast.h" nogil:
         const void *sample_weight
         const int64_t *order
         int64_t n, batch, loss, optimizer
-        double label_smoothing
+        double label_smoothing, highest_loss
         double constants[4]
         double clip_value, clip_norm
         const double *rates
@@ -236,8 +236,8 @@ cdef class Run:
     cdef readonly bint finite
 
     def __cinit__(self, str isa, bint is_double, rows, int64_t n_in, int64_t n_out, theta, x, y, labels, sample_weight,
-                  order, int64_t batch, int64_t loss, double label_smoothing, int64_t optimizer, constants,
-                  double clip_value, double clip_norm, rates, state, buffers, bint training, uint64_t seed,
+                  order, int64_t batch, int64_t loss, double label_smoothing, double highest_loss, int64_t optimizer,
+                  constants, double clip_value, double clip_norm, rates, state, buffers, bint training, uint64_t seed,
                   int64_t first_step, gradient, outputs, double loss_before, int64_t threads, double serial_below, exchanges,
                   loss_exchange, python):
         cdef nn_call *c = &self.call
@@ -271,7 +271,7 @@ cdef class Run:
         c.labels = <const int64_t *>self.arrays.take(labels)
         c.sample_weight = self.arrays.take(sample_weight)
         c.order, c.n, c.batch = <const int64_t *>self.arrays.take(order), order.size, batch
-        c.loss, c.label_smoothing, c.optimizer = loss, label_smoothing, optimizer
+        c.loss, c.label_smoothing, c.highest_loss, c.optimizer = loss, label_smoothing, highest_loss, optimizer
         c.clip_value, c.clip_norm = clip_value, clip_norm
         for i, value in enumerate(constants):
             c.constants[i] = value

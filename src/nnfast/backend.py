@@ -363,6 +363,7 @@ class NativeBackend:
             job.batch_size,
             _loss_code(loss),
             loss.label_smoothing if loss else 0.0,
+            job.highest_loss,
             optimizers.NAMES.index(rule.name) if rule else -1,
             rule.constants if rule else (),
             (rule.clip_value or 0.0) if rule else 0.0,

@@ -232,6 +232,8 @@ class Job:
         Key of the noise, with the number of the job's first step.
     loss : Loss or None
         Of outputs from before its link; None: predict.
+    highest_loss : float
+        What a row's loss counts as at most, before its weight; the gradient does not know.
     optimizer, state, rates
         The rule; its slots (n_slots, n_theta), updated in place; the numbers of each step
         (n_steps, 3) float64, see `nnfast.optimizers`. None: no update.
@@ -259,6 +261,7 @@ class Job:
     seed: int = 0
     first_step: int = 0
     loss: Loss | None = None
+    highest_loss: float = math.inf
     optimizer: Optimizer | None = None
     state: Array | None = None
     rates: NDArray[np.float64] | None = None

@@ -60,6 +60,7 @@ class Data:
             batch_size=batch_size,
             y=goal.y,
             loss=goal.loss,
+            highest_loss=goal.highest,
             outputs=outputs if goal.needs_outputs else None,
             threads=backend.resolve_threads(self.threads),
             **more,
