@@ -67,6 +67,7 @@ cdef extern from "nnfast.h" nogil:
         nn_exchange loss_exchange
         void *gradient
         void *outputs
+        double *losses
         int64_t threads
         double serial_below
         void *program
@@ -238,7 +239,7 @@ cdef class Run:
     def __cinit__(self, str isa, bint is_double, rows, int64_t n_in, int64_t n_out, theta, x, y, labels, sample_weight,
                   order, int64_t batch, int64_t loss, double label_smoothing, double highest_loss, int64_t optimizer,
                   constants, double clip_value, double clip_norm, rates, state, buffers, bint training, uint64_t seed,
-                  int64_t first_step, gradient, outputs, double loss_before, int64_t threads, double serial_below, exchanges,
+                  int64_t first_step, gradient, outputs, losses, double loss_before, int64_t threads, double serial_below, exchanges,
                   loss_exchange, python):
         cdef nn_call *c = &self.call
         cdef int i, j
@@ -286,6 +287,7 @@ cdef class Run:
             c.loss_exchange = exchange(self.held, loss_exchange)
         c.gradient = self.arrays.take(gradient, True)
         c.outputs = self.arrays.take(outputs, True)
+        c.losses = <double *>self.arrays.take(losses, True)
         c.loss_sum, c.threads, c.serial_below = loss_before, threads, serial_below
         self.loss_before = loss_before
 

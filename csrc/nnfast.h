@@ -140,6 +140,7 @@ typedef struct nn_call {
     nn_exchange loss_exchange;
     void *gradient; /* [n_theta] or NULL: receives the gradient of the one step */
     void *outputs;  /* [n][n_out] or NULL */
+    double *losses; /* [steps] or NULL: receives each step's loss_sum, which begins with 0 then */
     int64_t threads;
     double serial_below; /* FLOP a thread must have before one more thread is used */
     void *program;       /* from prepare() to release(): everything the steps need, allocated once */

@@ -376,6 +376,7 @@ class NativeBackend:
             job.first_step,
             job.gradient,
             job.outputs,
+            job.losses,
             job.loss_before,
             job.threads,
             job.serial_below,

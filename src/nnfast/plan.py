@@ -241,6 +241,8 @@ class Job:
         Receives the gradient of a single step: batch_size >= m.
     outputs : ndarray or None, shape (m, n_out)
         Receives the network's output for row ``order[i]`` in row i; C-contiguous.
+    losses : ndarray of float64 or None, shape (n_steps,)
+        Receives what each step adds to the run's loss, which is that of the last step then.
     loss_before : float
         What the sum of the run's losses starts from: a sum over several jobs is one chain.
     threads : int
@@ -267,6 +269,7 @@ class Job:
     rates: NDArray[np.float64] | None = None
     gradient: Array | None = None
     outputs: Array | None = None
+    losses: NDArray[np.float64] | None = None
     loss_before: float = 0.0
     threads: int = 1
     serial_below: float = 0.5e6

@@ -127,6 +127,8 @@ class ReferenceRun:
             values, d_output = row_losses(job.loss, output, job.y[rows], weight, job.highest_loss)
             total = float(values.sum()) + len(rows) * penalty(job.plan, theta)
             self.loss += total
+            if job.losses is not None:
+                self.loss = job.losses[self.steps] = total
             self.rows += len(rows)
             if self._trains and not np.isfinite(total):
                 self.finite = False
