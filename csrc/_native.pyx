@@ -52,7 +52,7 @@ cdef extern from "nnfast.h" nogil:
         const void *sample_weight
         const int64_t *order
         int64_t n, batch, loss, optimizer
-        double label_smoothing
+        double label_smoothing, highest_loss
         double constants[4]
         double clip_value, clip_norm
         const double *rates
@@ -67,6 +67,7 @@ cdef extern from "nnfast.h" nogil:
         nn_exchange loss_exchange
         void *gradient
         void *outputs
+        double *losses
         int64_t threads
         double serial_below
         void *program
@@ -237,9 +238,9 @@ cdef class Run:
     cdef readonly bint finite
 
     def __cinit__(self, str isa, bint is_double, rows, int64_t n_in, int64_t n_out, theta, x, y, labels, sample_weight,
-                  order, int64_t batch, int64_t loss, double label_smoothing, int64_t optimizer, constants,
-                  double clip_value, double clip_norm, rates, state, buffers, bint training, uint64_t seed,
-                  int64_t first_step, gradient, outputs, double loss_before, int64_t threads, double serial_below, exchanges,
+                  order, int64_t batch, int64_t loss, double label_smoothing, double highest_loss, int64_t optimizer,
+                  constants, double clip_value, double clip_norm, rates, state, buffers, bint training, uint64_t seed,
+                  int64_t first_step, gradient, outputs, losses, double loss_before, int64_t threads, double serial_below, exchanges,
                   loss_exchange, python):
         cdef nn_call *c = &self.call
         cdef int i, j
@@ -272,7 +273,7 @@ cdef class Run:
         c.labels = <const int64_t *>self.arrays.take(labels)
         c.sample_weight = self.arrays.take(sample_weight)
         c.order, c.n, c.batch = <const int64_t *>self.arrays.take(order), order.size, batch
-        c.loss, c.label_smoothing, c.optimizer = loss, label_smoothing, optimizer
+        c.loss, c.label_smoothing, c.highest_loss, c.optimizer = loss, label_smoothing, highest_loss, optimizer
         c.clip_value, c.clip_norm = clip_value, clip_norm
         for i, value in enumerate(constants):
             c.constants[i] = value
@@ -287,6 +288,7 @@ cdef class Run:
             c.loss_exchange = exchange(self.held, loss_exchange)
         c.gradient = self.arrays.take(gradient, True)
         c.outputs = self.arrays.take(outputs, True)
+        c.losses = <double *>self.arrays.take(losses, True)
         c.loss_sum, c.threads, c.serial_below = loss_before, threads, serial_below
         self.loss_before = loss_before
 

@@ -47,7 +47,7 @@ INLINE vec value(const int name, vec z, vec *slope)
 
 INLINE vec gated(const int name, vec dy, vec y)
 {
-    const mask positive = greater(y, splat(0)) | unordered(y, y);
+    const mask positive = gate_is_open(y);
     switch (name) {
     case NN_SIGMOID: return dy * fnma_(y, y, y);
     case NN_TANH: return dy * fnma_(y, y, splat(1));

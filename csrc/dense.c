@@ -122,16 +122,17 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
         const int width = q.width;
         real *dx = w->values + to->dy + s.first * to->row + q.column;
         const real *panel = p->transposed + l->transposed + q.column * round_up(l->n_out, LANES);
+        real *kept = w->values + to->kept + s.first * to->row + q.column;
         for (int n = 0; n < l->n_out; n += BLOCK) {
             const nn_tile t = {.y_row = to->row,
                                .x_row = l->row,
                                .segs = 1,
                                .seg = at_most(BLOCK, l->n_out - n),
-                               .end = n || e->add_dx ? END_ADD : END_STORE};
+                               .end = end_of_dx(e, n || e->add_dx, n + BLOCK >= l->n_out)};
             const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n, NULL};
-            FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, NULL, &t);
+            FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, kept, &t);
         }
-        FN(gate)(e->gate, rows, width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
+        if (e->gate != NN_RELU) FN(gate)(e->gate, rows, width, dx, to->row, kept, to->row);
     }
 }
 

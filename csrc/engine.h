@@ -168,6 +168,8 @@ typedef struct program {
     phase *phases;
 } program;
 
+/* of a row of a narrow layer's weights, which are W^T */
+INLINE int64_t padded_inputs(const layer *l) { return round_up(l->n_in, LANES); }
 INLINE bool reads_sparse(const program *p, const layer *l) { return p->call->csr.indptr && l->in[0].from < 0; }
 /* w -= rate g, and nothing else */
 INLINE bool plain_sgd(const nn_call *c)
@@ -247,6 +249,12 @@ INLINE real *slope_of(const layer *l, const worker *w, ptrdiff_t offset)
     return l->kept == l->y ? NULL : w->values + l->kept + offset;
 }
 void FN(gate)(int name, int rows, int n, real *dy, ptrdiff_t dy_row, const real *y, ptrdiff_t y_row);
+/* How a tile of dx ends: a relu's gate is shut in its registers, others are a pass. */
+INLINE int end_of_dx(const edge *e, bool adds, bool last)
+{
+    const bool gated = last && e->gate == NN_RELU;
+    return adds ? (gated ? END_ADD_GATE : END_ADD) : (gated ? END_GATE : END_STORE);
+}
 /* of dense arrays, for nnfast.ops; y: z where needs_z */
 void FN(activation_array)(int64_t name, int64_t rows, int64_t n, void *y, const void *z);
 void FN(activation_grad_array)(int64_t name, int64_t rows, int64_t n, void *dz, const void *y, const void *dy);

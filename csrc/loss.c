@@ -294,7 +294,10 @@ void FN(loss)(const program *p, const worker *w, int first, int end, const int64
         loss_of_columns(p, w, first, end, factors);
     else
         loss_of_rows(p, w, first, end, order, factors);
-    for (int r = first; r < end && weights && p->call->loss != NN_PYTHON_LOSS; r++) w->losses[r] *= weights[order[r]];
+    for (int r = first; r < end && p->call->loss != NN_PYTHON_LOSS; r++) {
+        if (w->losses[r] > p->call->highest_loss) w->losses[r] = p->call->highest_loss;
+        if (weights) w->losses[r] *= weights[order[r]];
+    }
     if (!p->backward || l->op != NN_DENSE) return;
     const int64_t at = l->narrow ? first : first * l->row;
     const int rows = l->narrow ? l->n_out : end - first, columns = l->narrow ? end - first : (int)l->row;

@@ -10,8 +10,6 @@
  */
 #include "engine.h"
 
-static int64_t padded_inputs(const layer *l) { return round_up(l->n_in, LANES); }
-
 void FN(narrow_copy)(const layer *l, real *weights, real *bias, real *packed, bool unpack)
 {
     for (int n = 0; n < l->n_out; n++)
@@ -95,12 +93,13 @@ void FN(narrow_backward)(const program *p, const layer *l, const worker *w, shar
                        .w_k = padded_inputs(l),
                        .segs = 1,
                        .seg = l->n_out,
-                       .end = e->add_dx ? END_ADD : END_STORE};
+                       .end = end_of_dx(e, e->add_dx, true)};
     const nn_rows dz = {w->values + l->dy + s.first, NULL, 0, NULL};
     for (panel q = transposed_panels(l->n_in, p->widest); q.width; q = next_panel(q)) {
         real *dx = w->values + to->dy + s.first * to->row + q.column;
-        FN(outer)(q.width, rows, dx, dz, p->theta + l->weights + q.column, dx, &t);
-        FN(gate)(e->gate, rows, q.width, dx, to->row, w->values + to->kept + s.first * to->row + q.column, to->row);
+        real *kept = w->values + to->kept + s.first * to->row + q.column;
+        FN(outer)(q.width, rows, dx, dz, p->theta + l->weights + q.column, kept, &t);
+        if (e->gate != NN_RELU) FN(gate)(e->gate, rows, q.width, dx, to->row, kept, to->row);
     }
 }
 
@@ -198,6 +197,8 @@ void FN(narrow_update)(const program *p, const layer *l, pass *pass)
             FN(add_partials)(p, pass, l->weights + n * padded_inputs(l) + k.first, width);
         if (bias) FN(add_partials)(p, pass, l->bias, round_up(l->n_out, LANES));
     }
+    for (int n = 0; n < l->n_out && pass->last && !pass->complete; n++)
+        FN(add_penalty)(p, l, l->weights + n * padded_inputs(l) + k.first, width);
     if (!pass->last || !pass->rate || end >= END_UPDATE) return;
     for (int n = 0; n < l->n_out; n++) FN(update)(p, pass, l->weights + n * padded_inputs(l) + k.first, width);
     if (bias) FN(update)(p, pass, l->bias, round_up(l->n_out, LANES));

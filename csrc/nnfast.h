@@ -125,6 +125,7 @@ typedef struct nn_call {
     int64_t n, batch;          /* batch: rows of a step, the last may be shorter */
     int64_t loss, optimizer;   /* enum nn_loss, enum nn_optimizer */
     double label_smoothing;
+    double highest_loss;          /* a row's loss counts as at most this; its gradient does not know */
     double constants[4];          /* of the rule (optim.c) */
     double clip_value, clip_norm; /* 0: none */
     const double *rates;          /* [steps][NN_RATES] step size, epsilon, shrinkage, corrections included */
@@ -139,6 +140,7 @@ typedef struct nn_call {
     nn_exchange loss_exchange;
     void *gradient; /* [n_theta] or NULL: receives the gradient of the one step */
     void *outputs;  /* [n][n_out] or NULL */
+    double *losses; /* [steps] or NULL: receives each step's loss_sum, which begins with 0 then */
     int64_t threads;
     double serial_below; /* FLOP a thread must have before one more thread is used */
     void *program;       /* from prepare() to release(): everything the steps need, allocated once */
@@ -160,9 +162,10 @@ typedef struct nn_dense {
 } nn_dense;
 
 /* The strides of one register tile (tile.h has the formula).
- * Where the sum starts, and how it ends. UPDATE: other[m][n] = fma(-rate, sum, other[m][n]); y is then only read. */
+ * Where the sum starts, and how it ends. GATE: 0 where other[m][n], a relu's output, is 0. UPDATE: other[m][n] =
+ * fma(-rate, sum, other[m][n]); y is then only read. */
 enum { START_ZERO, START_BIAS, START_OUTPUT };
-enum { END_STORE, END_RELU, END_ADD, END_ADD_RELU, END_UPDATE, END_ADD_UPDATE };
+enum { END_STORE, END_RELU, END_GATE, END_ADD, END_ADD_RELU, END_ADD_GATE, END_UPDATE, END_ADD_UPDATE };
 
 typedef struct nn_tile {
     int64_t y_row;

@@ -13,6 +13,21 @@
 typedef struct sums {
     vec sizes, squares;
 } sums;
+INLINE void add_weights(sums *s, vec w)
+{
+    s->sizes += absolute(w);
+    s->squares = fma_(w, w, s->squares);
+}
+INLINE void add_block(sums *total, sums block)
+{
+    total->sizes += block.sizes;
+    total->squares += block.squares;
+}
+static void put_penalty(const program *p, const layer *l, int column, int n, sums s)
+{
+    const vec value = fma_(C(l->attributes[NN_L2]), s.squares, C(l->attributes[NN_L1]) * s.sizes);
+    store_first(p->statistics + l->statistics + column, value, n);
+}
 
 /* Of one vector of columns of panel q. */
 static sums sums_of(const program *p, const layer *l, panel q, int v)
@@ -20,14 +35,30 @@ static sums sums_of(const program *p, const layer *l, panel q, int v)
     const real *w = p->theta + l->weights + q.column * round_up(l->n_in, LANES) + v;
     sums total = {splat(0), splat(0)};
     for (int block = 0; block < l->n_in; block += BLOCK) {
-        vec sizes = splat(0), squares = splat(0);
-        for (int k = block; k < l->n_in && k < block + BLOCK; k++) {
-            const vec weight = load(w + (int64_t)k * q.width);
-            sizes += absolute(weight);
-            squares = fma_(weight, weight, squares);
+        sums s = {splat(0), splat(0)};
+        for (int k = block; k < l->n_in && k < block + BLOCK; k++) add_weights(&s, load(w + (int64_t)k * q.width));
+        add_block(&total, s);
+    }
+    return total;
+}
+
+/* Of the columns of a narrow layer from `column` on, which lie in rows. */
+static sums sums_of_narrow(const program *p, const layer *l, int column)
+{
+    const real *w = p->theta + l->weights;
+    sums total = {splat(0), splat(0)};
+    for (int block = 0; block < l->n_in; block += BLOCK) {
+        const int end = (int)at_most(block + BLOCK, l->n_in);
+        sums s = {splat(0), splat(0)};
+        for (int k = block; k < end; k += LANES) {
+            vec t[LANES];
+            UNROLL for (int i = 0; i < LANES; i++)
+                t[i] = load(w + at_most(column + i, l->n_out - 1) * padded_inputs(l) + k);
+            transpose_vectors(t);
+            UNROLL for (int j = 0; j < LANES; j++)
+                if (k + j < end) add_weights(&s, t[j]);
         }
-        total.sizes += sizes;
-        total.squares += squares;
+        add_block(&total, s);
     }
     return total;
 }
@@ -36,13 +67,12 @@ void FN(penalty)(const program *p, const layer *l, share s)
 {
     int turn = 0;
     if (!l->penalised) return;
+    for (int n = 0; l->narrow && n < l->n_out; n += LANES)
+        if (turn++ % s.parts == s.part) put_penalty(p, l, n, l->n_out - n, sums_of_narrow(p, l, n));
+    if (l->narrow) return;
     for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
         if (turn++ % s.parts != s.part) continue;
-        for (int v = 0; v < q.width; v += LANES) {
-            const sums t = sums_of(p, l, q, v);
-            const vec value = fma_(C(l->attributes[NN_L2]), t.squares, C(l->attributes[NN_L1]) * t.sizes);
-            store_first(p->statistics + l->statistics + q.column + v, value, q.width - v);
-        }
+        for (int v = 0; v < q.width; v += LANES) put_penalty(p, l, q.column + v, q.width - v, sums_of(p, l, q, v));
     }
 }
 

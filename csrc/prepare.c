@@ -84,9 +84,8 @@ static void add_rows(program *p)
 static void choose_columns(program *p, int64_t rows)
 {
     layer *last = p->layers + p->n_layers - 1;
-    last->narrow = last->op == NN_DENSE && last->n_out <= MAX_NARROW && rows >= LANES && !last->penalised &&
-                   !reads_sparse(p, last) && !last->constrained && !(p->smooth && p->call->labels) &&
-                   p->call->loss != NN_PYTHON_LOSS;
+    last->narrow = last->op == NN_DENSE && last->n_out <= MAX_NARROW && rows >= LANES && !reads_sparse(p, last) &&
+                   !last->constrained && !(p->smooth && p->call->labels) && p->call->loss != NN_PYTHON_LOSS;
     p->unit = last->narrow ? 16 : 1;
     if (last->narrow) last->row = round_up(at_most(rows, BLOCK), 16) + 64 / (int64_t)sizeof(real);
 }

@@ -166,11 +166,13 @@ static void go_on(call_run *run, step s, int64_t blocks)
     const phase *ph = p->phases + c->phase;
     const int64_t rows = at_most(blocks * BLOCK, s.size - c->block * BLOCK);
     if (ph->loss) {
+        if (c->block == 0 && c->losses) c->loss_sum = 0;
         if (c->block == 0 && p->penalised) c->loss_sum += (double)s.size * FN(penalties)(p);
         for (int64_t b = 0; b < blocks; b++)
             c->loss_sum = sum_from(c->loss_sum, p->workers[p->staged ? c->block + b : b].losses,
                                    at_most(BLOCK, rows - b * BLOCK));
         c->rows_done += rows;
+        if (c->losses) c->losses[c->step] = c->loss_sum;
     }
     c->block += blocks;
     if (c->block >= s.blocks) {

@@ -13,13 +13,13 @@
     UNROLL for (int m = 0; m < MR; m++) UNROLL                                                                         \
         for (int v = 0; v < NV; v++)
 
-INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, nn_rows x, const real *w, real *bias,
+INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, nn_rows x, const real *w, real *other,
                        const nn_tile *t)
 {
     vec acc[MAX_ROWS][MAX_VECTORS];
     const ptrdiff_t y_row = t->y_row, x_row = t->x_row;
     if (t->start == START_BIAS)
-        EACH (m, v) acc[m][v] = load(bias + v * LANES);
+        EACH (m, v) acc[m][v] = load(other + v * LANES);
     else if (t->start == START_OUTPUT)
         EACH (m, v) acc[m][v] = load(y + m * y_row + v * LANES);
     else
@@ -65,10 +65,13 @@ INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, 
         }
     }
 
-    if (t->end == END_ADD || t->end == END_ADD_RELU)
+    if (t->end == END_ADD || t->end == END_ADD_RELU || t->end == END_ADD_GATE)
         EACH (m, v) acc[m][v] = load(y + m * y_row + v * LANES) + acc[m][v];
     if (t->end == END_RELU || t->end == END_ADD_RELU)
         EACH (m, v) store(y + m * y_row + v * LANES, maximum(splat(0), acc[m][v]));
+    else if (is_gated(t->end))
+        EACH (m, v)
+            store(y + m * y_row + v * LANES, keep(gate_is_open(load(other + m * y_row + v * LANES)), acc[m][v]));
     else
         EACH (m, v) store(y + m * y_row + v * LANES, acc[m][v]);
 }
@@ -175,6 +178,7 @@ enum { BIAS_1 = 0, BIAS_2 = REGISTERS < 32, BIAS_4 = 1 };
 #define panel_BIAS 0
 #define biased_BIAS (t->bias != NULL)
 #define panel_NEXT(POINTERS)                                                                                           \
+    if (is_gated(t->end)) other += height * t->y_row;                                                                  \
     if (POINTERS)                                                                                                      \
         x.pointers += height;                                                                                          \
     else                                                                                                               \

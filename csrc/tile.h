@@ -26,18 +26,22 @@ typedef struct nn_rows {
 enum { MAX_VECTORS = 4, MAX_ROWS = 12 };
 enum { ROWS_1 = 12, ROWS_2 = REGISTERS == 32 ? 12 : 6, ROWS_4 = REGISTERS == 32 ? 6 : 3 };
 
-/* Ends a sum of dW as END_... says. */
-INLINE void end_sum(int64_t end, double rate, real *gradient, real *theta, vec sum)
+/* Where a relu gave y, its gradient passes. */
+INLINE mask gate_is_open(vec y) { return greater(y, splat(0)) | unordered(y, y); }
+INLINE bool is_gated(int64_t end) { return end == END_GATE || end == END_ADD_GATE; }
+
+/* Ends a sum of an outer product as END_... says. */
+INLINE void end_sum(int64_t end, double rate, real *y, real *other, vec sum)
 {
-    if (end == END_ADD || end == END_ADD_UPDATE) sum = load(gradient) + sum;
-    if (end < END_UPDATE)
-        store(gradient, sum);
+    if (end == END_ADD || end == END_ADD_GATE || end == END_ADD_UPDATE) sum = load(y) + sum;
+    if (end == END_UPDATE || end == END_ADD_UPDATE)
+        store(other, fnma_(splat((real)rate), sum, load(other)));
     else
-        store(theta, fnma_(splat((real)rate), sum, load(theta)));
+        store(y, is_gated(end) ? keep(gate_is_open(load(other)), sum) : sum);
 }
 
 /* width: 1, 2 or 4 vectors, or half a vector where HAS_HALF; rows >= 1 are cut evenly into tiles. other: the bias of a
- * panel, the parameters an outer updates. */
+ * panel that starts with one, the parameters an outer updates, the y of a gate. */
 void FN(panel)(int width, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
 void FN(outer)(int width, int rows, real *y, nn_rows x, const real *w, real *other, const nn_tile *t);
 #ifdef AVX512_VECTORS

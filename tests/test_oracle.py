@@ -24,6 +24,7 @@ LONG = (
     Case("long steps, momentum", (Dense(7, "tanh"), Dense(2)), 3, batch_size=1025, rows=1100),
     Case("gradients meet", (Dense(5, "tanh"), Residual([Dense(515, "gelu"), Dense(5)])), rows=30),
     Case("long columns", (Dense(4, kernel_regularizer=L1L2(0.01, 0.02)), Dense(3)), 520, rows=30),
+    Case("long rows", (Dense(515, "relu"), Dense(3, kernel_regularizer=L1L2(0.01, 0.02))), rows=30),
     Case("long bounds", (Dense(4, kernel_constraint=MaxNorm(0.3)), Dense(3)), 520, rows=30),
 )
 ROW_LOSSES = (

@@ -31,6 +31,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nnfast as nn
 from nnfast.drop_in.scikit_learn import theirs as module_of_theirs
+from nnfast.drop_in.trainer import Trainer
 from nnfast.sklearn import MLPClassifier, MLPRegressor
 
 PAIRS = {
@@ -142,6 +143,48 @@ STOCHASTIC = {
 @pytest.mark.parametrize("settings", STOCHASTIC.values(), ids=STOCHASTIC)
 def test_settings(task: str, settings: dict[str, Any]) -> None:
     fitted_alike(task, *some(task), **settings)
+
+
+ONE_STEP = {
+    **STOCHASTIC,
+    "soon": {"tol": 0.05, "n_iter_no_change": 2, "max_iter": 100},
+    "never": {"n_iter_no_change": np.inf},
+    "binary": {"alpha": 1.0, "hidden_layer_sizes": 7},
+}
+
+
+@pytest.fixture
+def epochs_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many epochs were wanted of each call for several, and made."""
+    found: list[int] = []
+    several = Trainer.epochs
+
+    def epochs(trainer: Trainer, orders: Any, rates: Any) -> list[float]:
+        made = several(trainer, orders, rates)
+        found.extend((len(orders), len(made)))
+        return made
+
+    monkeypatch.setattr(Trainer, "epochs", epochs)
+    return found
+
+
+@pytest.mark.parametrize("task", PAIRS)
+@pytest.mark.parametrize("name", ONE_STEP)
+def test_epochs_of_one_step(task: str, name: str, epochs_at_once: list[int]) -> None:
+    settings: dict[str, Any] = {"verbose": False, **ONE_STEP[name]}
+    X, y = some(task, 150)
+    if name == "binary" and task == "classifier":
+        X, y = X * 1600, y > 4
+    fitted_alike(task, X, y, **settings)
+    several = name not in ("adam by rows", "without Nesterov", "invscaling", "early stopping")
+    assert bool(epochs_at_once) == several
+    assert epochs_at_once[::2] == epochs_at_once[1::2]
+    numbers = []
+    for cls in PAIRS[task]:
+        generator = np.random.RandomState(0)
+        observed(cls(**{"max_iter": 20, "random_state": generator, **settings}), X, y)
+        numbers.append(generator.randint(2**31))
+    assert numbers[0] == numbers[1]  # no more orders were drawn
 
 
 @pytest.mark.parametrize("task", PAIRS)
@@ -353,6 +396,33 @@ def test_overflow(caplog: pytest.LogCaptureFixture) -> None:
         reports.append((out.getvalue(), estimator.n_iter_))
     assert reports[0] == reports[1]
     assert "the loss is not finite in epoch 1" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
+def test_overflow_in_epochs_of_one_step(
+    caplog: pytest.LogCaptureFixture, epochs_at_once: list[int]
+) -> None:
+    X, y = some("regressor", 150)
+    fitted = []
+    for cls in PAIRS["regressor"]:
+        estimator = cls(
+            hidden_layer_sizes=5,
+            activation="identity",
+            solver="sgd",
+            learning_rate_init=1e9,
+            random_state=0,
+        )
+        with (
+            caplog.at_level("INFO", "nnfast"),
+            pytest.raises(ValueError, match="Solver produced non-finite parameter weights"),
+        ):
+            estimator.fit(X, y)
+        fitted.append(estimator)
+    theirs, mine = fitted
+    assert epochs_at_once == [11, 0]
+    assert "the loss is not finite in epoch 4" in caplog.text
+    assert mine.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(mine.loss_curve_, theirs.loss_curve_, rtol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -11,8 +11,9 @@ import pytest
 from cases import EPS, each_dtype
 
 ZERO, BIAS, OUTPUT = range(3)
-STORE, RELU, ADD, ADD_RELU, UPDATE, ADD_UPDATE = range(6)
-PANEL_ENDS, OUTER_ENDS = (STORE, RELU, ADD, ADD_RELU), (STORE, ADD, UPDATE, ADD_UPDATE)
+STORE, RELU, GATE, ADD, ADD_RELU, ADD_GATE, UPDATE, ADD_UPDATE = range(8)
+PANEL_ENDS = (STORE, RELU, GATE, ADD, ADD_RELU, ADD_GATE)
+OUTER_ENDS = (STORE, GATE, ADD, ADD_GATE, UPDATE, ADD_UPDATE)
 ROWS = (*range(1, 66), 97, 127)
 SUMS = ((1, 1), (1, 2), (1, 7), (1, 13), (1, 65), (1, 256), (5, 5), (3, 11), (7, 1))
 """Segments and their length: dense has one segment, a convolution a segment a row of its kernel."""
@@ -66,11 +67,14 @@ class Tile:
         )
         self.expected = xs.T @ ws
         self.magnitude = np.abs(xs).T @ np.abs(ws)
-        self.expected += self.before[0] * ((start == OUTPUT) + (end in (ADD, ADD_RELU, ADD_UPDATE)))
+        adds = end in (ADD, ADD_RELU, ADD_GATE, ADD_UPDATE)
+        self.expected += self.before[0] * ((start == OUTPUT) + adds)
         if start == BIAS:
             self.expected += self.before[1, :1]
         if end in (RELU, ADD_RELU):
             self.expected = np.maximum(self.expected, 0)
+        if end in (GATE, ADD_GATE):
+            self.expected = np.where(self.before[1] > 0, self.expected, 0)
         if end in (UPDATE, ADD_UPDATE):
             self.expected = self.before[1] - RATE * self.expected
         self.updates, self.width = end in (UPDATE, ADD_UPDATE), width
@@ -117,6 +121,8 @@ def test_starts_and_ends(isa: str, outer: bool, dtype: str) -> None:
     shapes = product(widths(isa, dtype), (1, 4, 7, 12, 13, 26), SUMS)
     for width, rows, sums in shapes:
         for start, end in product(starts, ends):
+            if start == BIAS and end in (GATE, ADD_GATE):  # both are read from `other`
+                continue
             Tile(isa, dtype, outer, width, rows, sums, integers(1), start, end).check_exact()
 
 

@@ -232,6 +232,8 @@ class Job:
         Key of the noise, with the number of the job's first step.
     loss : Loss or None
         Of outputs from before its link; None: predict.
+    highest_loss : float
+        What a row's loss counts as at most, before its weight; the gradient does not know.
     optimizer, state, rates
         The rule; its slots (n_slots, n_theta), updated in place; the numbers of each step
         (n_steps, 3) float64, see `nnfast.optimizers`. None: no update.
@@ -239,6 +241,8 @@ class Job:
         Receives the gradient of a single step: batch_size >= m.
     outputs : ndarray or None, shape (m, n_out)
         Receives the network's output for row ``order[i]`` in row i; C-contiguous.
+    losses : ndarray of float64 or None, shape (n_steps,)
+        Receives what each step adds to the run's loss, which is that of the last step then.
     loss_before : float
         What the sum of the run's losses starts from: a sum over several jobs is one chain.
     threads : int
@@ -259,11 +263,13 @@ class Job:
     seed: int = 0
     first_step: int = 0
     loss: Loss | None = None
+    highest_loss: float = math.inf
     optimizer: Optimizer | None = None
     state: Array | None = None
     rates: NDArray[np.float64] | None = None
     gradient: Array | None = None
     outputs: Array | None = None
+    losses: NDArray[np.float64] | None = None
     loss_before: float = 0.0
     threads: int = 1
     serial_below: float = 0.5e6

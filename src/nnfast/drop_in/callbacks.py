@@ -34,6 +34,11 @@ class CallbackList:
         self._rate: LearningRate | None = None
         self.to_stop = False
 
+    @property
+    def watch(self) -> bool:
+        """Whether there is anything to do at an epoch's end."""
+        return bool(self._callbacks) or self._validation is not None
+
     def on_train_begin(self) -> None:
         """Training begins."""
         est = self._est

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from nnfast.drop_in.scikit_learn import theirs
 from nnfast.drop_in.trainer import Data, Trainer
 from nnfast.plan import Array
 
+_ROWS_AT_ONCE = 4096
+"""Rows of the epochs that one run makes: for so few a run costs more than a step."""
 _COPIED = 1 << 28
 """Bytes of X up to which rows that lie apart are laid together for a fit."""
 
@@ -37,6 +41,8 @@ class Epochs:
     Attributes
     ----------
     optimizer : OptimizerState
+    at_once : int
+        Epochs that are made in one go where so many follow, whatever their losses are.
     """
 
     def __init__(
@@ -52,6 +58,12 @@ class Epochs:
         self._arrays = X, y, weight
         self._batch_size = batch_size
         self._by_hand = False
+        self._orders: deque[Array] = deque()
+        self._totals: deque[float] = deque()
+        self.at_once = 1
+        if batch_size == X.shape[0] and weight is None:
+            most = min(est.max_iter, est.n_iter_no_change + 1, _ROWS_AT_ONCE // batch_size)
+            self.at_once = max(1, int(most))
         self.optimizer = OptimizerState(est._optimizer, net, dtype, call == "partial_fit")
         x = readable(X, dtype)
         if isinstance(x, np.ndarray) and x.nbytes <= _COPIED:
@@ -63,8 +75,26 @@ class Epochs:
         state, rule = self.optimizer.state, self.optimizer.rule
         self._trainer = Trainer(data, theta, state, rule, batch_size, seed=int(seed))
 
-    def make(self, order: Array) -> float:
-        """Make an epoch and return the sum over its steps of rows times loss."""
+    def make(self, next_order: Callable[[], Array], follow: bool) -> float:
+        """Make an epoch and return the sum over its steps of rows times loss.
+
+        `next_order` returns the order of the rows in an epoch; `follow` says that `at_once` epochs
+        are made from this one on, whatever their losses are.
+        """
+        if follow and self.at_once > 1 and not (self._by_hand or self._orders):
+            self._make_several([next_order() for _ in range(self.at_once)])
+        order = self._orders.popleft() if self._orders else next_order()
+        return self._totals.popleft() if self._totals else self._make(order)
+
+    def _make_several(self, orders: list[Array]) -> None:
+        """Make epochs before they are asked for; where that fails, their orders wait."""
+        self._orders.extend(orders)
+        if not self.optimizer.rests:
+            rates = self.optimizer.rates(len(orders))
+            self._totals.extend(self._trainer.epochs(np.stack(orders), rates))
+            self.optimizer.made(self._trainer.made)
+
+    def _make(self, order: Array) -> float:
         trainer, first = self._trainer, 0
         if not self._by_hand:
             reason = self._why_not(order)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -31,13 +32,25 @@ class Goal:
     y : ndarray, shape (n, n_out)
     dtype : numpy.dtype
         Of theta.
+
+    Attributes
+    ----------
+    loss : Loss
+        Of the backend.
+    y : ndarray
+        As it takes them.
+    factor : float
+        Of its loss.
+    highest : float
+        Loss of a row at most, where that is all that clipping changes.
     """
 
     def __init__(self, net: Net, kind: Any, y: Array, dtype: np.dtype[Any]) -> None:
         n_out = net.sizes[-1]
         self.factor = 1.0
         self.linked = not isinstance(kind, str) or (kind != "log_loss" and kind != "poisson")
-        self._cap = -np.log(np.finfo(dtype).eps) if kind == "log_loss" else np.inf
+        self.highest = math.inf
+        self._clipped_from = math.inf
         self._halves = kind == "squared_error" and n_out > 1
         self._constants: Array | None = None
         self.y = y if y.dtype == dtype else y.astype(dtype)
@@ -45,10 +58,11 @@ class Goal:
             self.loss = losses.get(kind)
         elif kind == "log_loss":
             self.loss = losses.get(_LINKS[net.output])
+            cap = -math.log(np.finfo(dtype).eps)
             if net.output == "softmax":
-                self.y = y.argmax(axis=1)
+                self.y, self.highest = y.argmax(axis=1), cap
             else:
-                self.factor = float(n_out)
+                self.factor, self._clipped_from = float(n_out), cap / 2
         else:
             self.loss = losses.get(_NAMES[kind])
             if kind == "squared_error":
@@ -62,7 +76,7 @@ class Goal:
     @property
     def needs_outputs(self) -> bool:
         """Whether `correction` looks at the outputs."""
-        return bool(np.isfinite(self._cap)) or self._halves
+        return self._halves or self._clipped_from < math.inf
 
     def correction(self, z: Array | None, rows: Array, weight: Array | None) -> float:
         """Return what the sum of weighted losses lacks to scikit-learn's.
@@ -84,24 +98,16 @@ class Goal:
             missing += float(
                 (1 / len(z[0]) - 1) * (squares if factors is None else factors * squares).sum()
             )
-        elif self._is_clipped(z):
+        elif np.abs(z).max() > self._clipped_from:
             excess = self._excess(z, rows)
             missing -= float(excess.sum() if factors is None else factors @ excess / self.factor)
         return missing
 
-    def _is_clipped(self, z: Array) -> bool:
-        """Whether clipping, or the rounding of 1 - p, may be seen in the loss."""
-        if self.y.ndim == 1:
-            return bool(z.max() - z.min() > self._cap - np.log(z.shape[1]))
-        return bool(np.abs(z).max() > self._cap / 2)
-
     def _excess(self, z: Array, rows: Array) -> Array:
-        """Return by how much the log losses are larger than those of probabilities, (m,)."""
-        if self.y.ndim == 1:
-            z = z.astype(np.float64) - z.max(axis=1, keepdims=True)
-            own = np.take_along_axis(z, self.y[rows][:, None], axis=1)[:, 0]
-            values = np.log(np.exp(z).sum(axis=1)) - own
-            return cast(Array, np.maximum(values - self._cap, 0))
+        """Return by how much the log losses are larger than those of probabilities, (m,).
+
+        Clipping is seen there, and the rounding of 1 - p.
+        """
         from scipy.special import expit, xlogy
 
         eps = np.finfo(z.dtype).eps

@@ -13,6 +13,7 @@ from nnfast.drop_in.estimator import extras_of
 from nnfast.drop_in.fallback import falls_back, runs_on_nnfast, why_not
 from nnfast.drop_in.optimizer import is_known, new_optimizer
 from nnfast.drop_in.scikit_learn import BASE, theirs
+from nnfast.plan import Array
 
 _their_fit_stochastic = BASE._fit_stochastic
 
@@ -57,17 +58,28 @@ def fit_stochastic(
         batch_size = int(np.clip(self.batch_size, 1, n_samples))
     epochs = Epochs(self, X, y, sample_weight, batch_size, lists, call)
     order = np.arange(n_samples)
+
+    def next_order() -> Array:
+        nonlocal order
+        if self.shuffle:
+            shuffled = np.arange(n_samples)
+            self._random_state.shuffle(shuffled)
+            order = order[shuffled]
+        return order
+
     callbacks = CallbackList(self, epochs.optimizer)
+    watched = incremental or callbacks.watch or _watches(self)
     try:
         callbacks.on_train_begin()
         self.n_iter_ = 0
         for _ in range(self.max_iter):
             callbacks.on_epoch_begin()
-            if self.shuffle:
-                shuffled = np.arange(n_samples)
-                self._random_state.shuffle(shuffled)
-                order = order[shuffled]
-            loss = np.float64(epochs.make(order) / n_samples)
+            follow = (
+                not watched
+                and self._no_improvement_count == 0
+                and self.n_iter_ + epochs.at_once <= self.max_iter
+            )
+            loss = np.float64(epochs.make(next_order, follow) / n_samples)
             self.n_iter_ += 1
             self.loss_ = loss
             self.t_ += n_samples
@@ -117,6 +129,16 @@ def _why_not_these(est: Any, X: Any, layer_units: list[int], optimizer: Any) -> 
     if optimizer is not None and not is_known(optimizer):
         return f"its optimizer is a {type(optimizer).__name__}"
     return None
+
+
+def _watches(est: Any) -> bool:
+    """Whether what an epoch does depends on the one before, or is shown at once."""
+    return bool(
+        est.verbose
+        or est.early_stopping
+        or est.learning_rate == "invscaling"
+        or type(est)._update_no_improvement_count is not BASE._update_no_improvement_count
+    )
 
 
 def _split(est: Any, X: Any, y: Any, weight: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ class Data:
             batch_size=batch_size,
             y=goal.y,
             loss=goal.loss,
+            highest_loss=goal.highest,
             outputs=outputs if goal.needs_outputs else None,
             threads=backend.resolve_threads(self.threads),
             **more,
@@ -105,6 +106,7 @@ class Trainer:
     steps: int = 0
     finite: bool = True
     _parts: list[_Part] = field(default_factory=list)
+    _several: _Part | None = None
 
     def __post_init__(self) -> None:
         n = len(self.data)
@@ -159,6 +161,62 @@ class Trainer:
         self.steps += self._made
         return total
 
+    def epochs(self, orders: Array, rates: NDArray[np.float64]) -> list[float]:
+        """Make epochs of one step each in one run, and return what `epoch` does of each.
+
+        Without weights. Where a loss is not finite the list is empty: nothing has been done.
+
+        Parameters
+        ----------
+        orders : ndarray of int64, shape (k, n)
+            k is the same in each call.
+        rates : ndarray, shape (k, 3)
+        """
+        if self._several is None:
+            l2 = self.data.alpha / (2 * self.sums(orders[0])[0])
+            job = self._job(np.zeros(orders.size, np.int64), float(l2), np.zeros(rates.shape))
+            job = replace(job, losses=np.zeros(len(orders)))
+            self._several = _Part(0, len(orders), job, backend.current().run(job))
+        job, run = self._several.job, self._several.run
+        assert job.rates is not None
+        assert job.losses is not None
+        job.order[:], job.rates[:] = orders.ravel(), rates
+        before = self.theta.copy(), self.state.copy()
+        self._made, done = 0, False
+        run.restart(self.steps)
+        try:
+            while run.advance(SECONDS_OF_A_CALL):
+                pass
+            done = run.finite
+        finally:
+            if not done:
+                self.theta[:], self.state[:] = before
+        if not done:
+            return []
+        self._made = run.steps
+        self.steps += run.steps
+        outputs: Iterable[Array | None] = itertools.repeat(None)
+        if job.outputs is not None:
+            outputs = job.outputs.reshape(len(orders), len(self.data), -1)
+        return [
+            loss + self.data.goal.correction(z, order, self._weight)
+            for loss, z, order in zip(job.losses.tolist(), outputs, orders, strict=False)
+        ]
+
+    def _job(self, order: Array, l2: float, rates: NDArray[np.float64]) -> Job:
+        return self.data.job(
+            self.theta,
+            order,
+            self.batch_size,
+            l2,
+            sample_weight=self._weight,
+            optimizer=self.rule,
+            state=self.state,
+            rates=rates,
+            training=True,
+            seed=self.seed,
+        )
+
     def _parts_of_epoch(self) -> Iterable[_Part]:
         weight, scaled = self.data.weight, self._weight
         if weight is None or scaled is None:
@@ -178,16 +236,6 @@ class Trainer:
         l2 = self.data.alpha / (2 * sums)
         edges = [0, *(np.flatnonzero(np.diff(l2)) + 1).tolist(), len(l2)]
         for first, end in itertools.pairwise(edges):
-            job = self.data.job(
-                self.theta,
-                self._order[first * self.batch_size : end * self.batch_size],
-                self.batch_size,
-                float(l2[first]),
-                sample_weight=self._weight,
-                optimizer=self.rule,
-                state=self.state,
-                rates=self._rates[first:end],
-                training=True,
-                seed=self.seed,
-            )
+            order = self._order[first * self.batch_size : end * self.batch_size]
+            job = self._job(order, float(l2[first]), self._rates[first:end])
             yield _Part(first, end, job, backend.current().run(job))

@@ -67,14 +67,14 @@ def penalty(plan: Plan, theta: Array) -> float:
 
 
 def row_losses(
-    loss: Loss, output: Array, y: Array, weight: Array | None
+    loss: Loss, output: Array, y: Array, weight: Array | None, highest: float
 ) -> tuple[NDArray[np.float64], Array]:
     """Return the losses of the rows (m,) and the derivative of their mean, weights included."""
     if loss.function is not None:
         return call_loss(loss, output, y, weight)
     values, slopes = losses.row_losses(loss, output, y)
     factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
-    return values * factors, slopes * (factors / len(y))[:, None]
+    return np.minimum(values, highest) * factors, slopes * (factors / len(y))[:, None]
 
 
 class ReferenceRun:
@@ -124,9 +124,11 @@ class ReferenceRun:
             weight = None if job.sample_weight is None else job.sample_weight[rows]
             if job.loss.function:
                 output = output.reshape(len(rows), *job.plan.output_shape)
-            values, d_output = row_losses(job.loss, output, job.y[rows], weight)
+            values, d_output = row_losses(job.loss, output, job.y[rows], weight, job.highest_loss)
             total = float(values.sum()) + len(rows) * penalty(job.plan, theta)
             self.loss += total
+            if job.losses is not None:
+                self.loss = job.losses[self.steps] = total
             self.rows += len(rows)
             if self._trains and not np.isfinite(total):
                 self.finite = False
