@@ -16,6 +16,7 @@
 
 enum { ROWS = 96, HEIGHT = 144 }; /* of a unit: rows; of dW: rows of W */
 enum { WIDEST = MAX_VECTORS * LANES };
+enum { FEW = 24 };  /* rows that do not pay for the packing of W */
 enum { NEAR = 96 }; /* columns of an array that the outer tile reads where it lies */
 
 typedef struct task {
@@ -56,7 +57,8 @@ static void copy_columns(int rows, int used, real *to, ptrdiff_t to_row, const r
 
 /* ---- forward ---- */
 
-static void forward_rows(const nn_dense *d, panel q, const real *w, real *bias, int first, int rows, real *out)
+static void forward_rows(const nn_dense *d, panel q, const real *w, ptrdiff_t w_row, real *bias, int first, int rows,
+                         real *out)
 {
     const int used = (int)at_most(q.width, d->n_out - q.column);
     const bool whole = used == q.width && used % LANES == 0; /* activate() works in whole vectors */
@@ -68,11 +70,12 @@ static void forward_rows(const nn_dense *d, panel q, const real *w, real *bias, 
         const bool end = relu && k + size == d->n_in;
         const nn_tile t = {.y_row = row,
                            .x_row = d->n_in,
+                           .w_k = w_row,
                            .segs = 1,
                            .seg = size,
                            .start = k || !bias ? START_ZERO : START_BIAS,
                            .end = k ? (end ? END_ADD_RELU : END_ADD) : (end ? END_RELU : END_STORE)};
-        FN(panel)(q.width, rows, to, (nn_rows){(const real *)d->x + first * d->n_in, NULL, k, NULL}, w + k * q.width, bias,
+        FN(panel)(q.width, rows, to, (nn_rows){(const real *)d->x + first * d->n_in, NULL, k, NULL}, w + k * w_row, bias,
               &t);
     }
     if (!relu) FN(activate)((int)d->activation, rows, q.width, to, row, NULL);
@@ -92,11 +95,13 @@ static void forward_work(void *argument, const nn_team *team)
         const share mine = part_of(team, all, done, units);
         if (mine.first == mine.end) continue;
         const int used = (int)at_most(q.width, d->n_out - q.column);
+        const bool lies = used == q.width && (d->n_out == q.width || d->rows <= FEW);
         const real *w = (const real *)d->w + q.column;
-        if (d->n_out != q.width) copy_columns((int)d->n_in, used, packed, q.width, w, d->n_out), w = packed;
+        if (!lies) copy_columns((int)d->n_in, used, packed, q.width, w, d->n_out), w = packed;
         if (d->b) memcpy(bias, (const real *)d->b + q.column, used * sizeof *bias);
         for (int i = mine.first; i < mine.end; i++)
-            forward_rows(d, q, w, d->b ? bias : NULL, i * ROWS, (int)at_most(ROWS, d->rows - i * ROWS), out);
+            forward_rows(d, q, w, lies ? d->n_out : q.width, d->b ? bias : NULL, i * ROWS,
+                         (int)at_most(ROWS, d->rows - i * ROWS), out);
     }
     if (d->activation == NN_SOFTMAX) {
         nn_barrier(team);
@@ -159,8 +164,12 @@ static void multiply(int width, int rows, int64_t n, real *y, ptrdiff_t y_row, c
                      const real *w)
 {
     for (int64_t k = 0; k < n; k += BLOCK) {
-        const nn_tile t = {
-            .y_row = y_row, .x_row = x_row, .segs = 1, .seg = at_most(BLOCK, n - k), .end = k ? END_ADD : END_STORE};
+        const nn_tile t = {.y_row = y_row,
+                           .x_row = x_row,
+                           .w_k = width,
+                           .segs = 1,
+                           .seg = at_most(BLOCK, n - k),
+                           .end = k ? END_ADD : END_STORE};
         FN(panel)(width, rows, y, (nn_rows){x, NULL, k, NULL}, w + k * width, NULL, &t);
     }
 }
