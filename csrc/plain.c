@@ -18,8 +18,9 @@
 
 enum { TALL = 192, ROWS = 96, HEIGHT = 144 }; /* rows at a time: of y, of dx; of dW: rows of W */
 enum { WIDEST = MAX_VECTORS * LANES };
-enum { FEW = 24, SOME = 256 }; /* rows that do not pay for packing: a panel by its thread, W by the team */
-enum { NEAR = 96 };            /* columns of an array that the outer tile reads where it lies */
+enum { FEW = 24, SOME = 256 };             /* rows that do not pay for packing: a panel by its thread, W by the team */
+enum { CHEAP = (1 << 20) / sizeof(real) }; /* dz that a thread makes sooner than it has it from another */
+enum { NEAR = 96 };                        /* columns of an array that the outer tile reads where it lies */
 
 typedef struct task {
     const nn_dense *d;
@@ -34,6 +35,7 @@ typedef struct task {
     real *dz_panels; /* NULL, or dz in panels [256][width], blocks of rows one after the other */
     bool far_x;      /* columns of x are gathered for dW */
     real *dz_turned; /* NULL, or dz^T in panels [n_out][width], when rows are few */
+    int64_t copy;    /* 0, or the size of these three, of which each thread makes its own */
     real *scratch;   /* [threads][scratch_size] */
     int64_t scratch_size;
 } task;
@@ -228,7 +230,9 @@ static void make_dx(const task *t, const nn_team *team)
     const nn_dense *d = t->d;
     real *out = scratch_of(t, team), *packed = out + HEIGHT * WIDEST;
     const bool few = t->dz_turned;
-    const int64_t columns = few ? d->rows : d->n_in, rows = few ? d->n_in : d->rows, units = (rows + ROWS - 1) / ROWS;
+    const int64_t columns = few ? d->rows : d->n_in, rows = few ? d->n_in : d->rows;
+    const int unit = (int)at_most(ROWS, round_up((rows + team->size - 1) / team->size, MAX_ROWS));
+    const int64_t units = (rows + unit - 1) / unit;
     panel q = transposed_panels((int)columns, t->widest);
     const int64_t all = panels(q) * units;
     for (int64_t done = 0; q.width; q = next_panel(q), done += units) {
@@ -238,11 +242,11 @@ static void make_dx(const task *t, const nn_team *team)
             turn_panel(q.width, at_most(q.width, columns - q.column), d->n_out,
                        (const real *)d->w + q.column * d->n_out, d->n_out, packed);
         for (int i = mine.first; i < mine.end; i++) {
-            const int height = (int)at_most(ROWS, rows - i * ROWS);
+            const int height = (int)at_most(unit, rows - i * unit);
             if (few)
-                dx_columns(t, q, i * ROWS, height, out);
+                dx_columns(t, q, i * unit, height, out);
             else
-                dx_rows(t, q, packed, i * ROWS, height, out);
+                dx_rows(t, q, packed, i * unit, height, out);
         }
     }
 }
@@ -284,10 +288,11 @@ static void make_dw(const task *t, const nn_team *team)
     const nn_dense *d = t->d;
     real *out = scratch_of(t, team), *sums = out + HEIGHT * WIDEST, *block = sums + WIDEST;
     const panel start = weight_panels((int)d->n_out, t->widest);
-    const int64_t units = panels(start), chunks = (d->n_in + HEIGHT - 1) / HEIGHT;
+    const int high = (int)at_most(HEIGHT, round_up((d->n_in + team->size - 1) / team->size, MAX_ROWS));
+    const int64_t units = panels(start), chunks = (d->n_in + high - 1) / high;
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const share mine = part_of(team, chunks * units, chunk * units, units);
-        const int first = (int)chunk * HEIGHT, rows = (int)at_most(HEIGHT, d->n_in - first);
+        const int first = (int)chunk * high, rows = (int)at_most(high, d->n_in - first);
         for (int64_t r = 0; r < d->rows && mine.first < mine.end; r += BLOCK) {
             nn_rows x = {(const real *)d->x + r * d->n_in + first, NULL, 0, NULL};
             if (t->far_x) {
@@ -303,18 +308,23 @@ static void make_dw(const task *t, const nn_team *team)
 
 static void backward_work(void *argument, const nn_team *team)
 {
-    const task *t = argument;
+    task own = *(const task *)argument, *t = &own;
     const nn_dense *d = t->d;
+    const nn_team alone = {0, 1, NULL}, *makers = t->copy ? &alone : team;
     const uint64_t before = flush_denormals();
-    make_dz(t, team);
-    if (t->own_dz || t->dz_panels) nn_barrier(team);
+    const int64_t at = team->index * t->copy;
+    if (t->own_dz) t->dz = t->own_dz += at;
+    if (t->dz_panels) t->dz_panels += at;
+    if (t->dz_turned) t->dz_turned += at;
+    make_dz(t, makers);
+    if (t->own_dz || t->dz_panels) nn_barrier(makers);
     if (t->dz_turned) {
         int i = 0;
         for (panel q = transposed_panels((int)d->rows, t->widest); q.width; q = next_panel(q))
-            if (i++ % team->size == team->index)
+            if (i++ % makers->size == makers->index)
                 turn_panel(q.width, at_most(q.width, d->rows - q.column), d->n_out, t->dz + q.column * t->dz_row,
                            t->dz_row, t->dz_turned + q.column * d->n_out);
-        nn_barrier(team);
+        nn_barrier(makers);
     }
     if (d->dx) make_dx(t, team);
     make_dw(t, team);
@@ -332,16 +342,18 @@ static int run(task *t, sizes n, void (*work)(void *, const nn_team *))
     t->scratch_size = round_up(n.scratch, 16);
     n.packed = round_up(n.packed, 16), n.dz = round_up(n.dz, 16), n.panels = round_up(n.panels, 16),
     n.turned = round_up(n.turned, 16);
-    real *memory = aligned_alloc(64, (n.packed + n.dz + n.panels + n.turned + t->d->threads * t->scratch_size) *
+    const int64_t all_dz = n.dz + n.panels + n.turned, threads = t->d->threads;
+    if (all_dz <= CHEAP) t->copy = all_dz;
+    real *memory = aligned_alloc(64, (n.packed + (t->copy ? threads : 1) * all_dz + threads * t->scratch_size) *
                                          sizeof *memory),
          *at = memory;
     if (!memory) return -1;
+    t->scratch = at, at += threads * t->scratch_size;
     if (n.packed) t->packed = at, at += n.packed;
     if (n.dz) t->dz = t->own_dz = at, at += n.dz;
     if (n.panels) t->dz_panels = at, at += n.panels;
-    if (n.turned) t->dz_turned = at, at += n.turned;
-    t->scratch = at;
-    nn_parallel(t->d->threads, work, t);
+    if (n.turned) t->dz_turned = at;
+    nn_parallel(threads, work, t);
     free(memory);
     return 0;
 }
