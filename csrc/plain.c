@@ -1,4 +1,4 @@
-/* plain.c: one dense layer on plain arrays, for nnfast.ops: no plan, and nothing packed but the panel at hand.
+/* plain.c: one dense layer on plain arrays, for nnfast.ops: no plan; W stays where it lies or is packed for the call.
  *
  *     forward   y = f(x W + b)                                   panel; W stays where rows are few, or is packed
  *     backward  dz = dy f'(y)
