@@ -95,6 +95,7 @@ void FN(dense_forward)(const program *p, const layer *l, const worker *w, share 
             const bool relu = l->activation == NN_RELU && k + size == l->n_in;
             const nn_tile t = {.y_row = l->row,
                                .x_row = input_row(p, l),
+                               .w_k = width,
                                .segs = 1,
                                .seg = size,
                                .start = k ? START_ZERO : START_BIAS,
@@ -126,6 +127,7 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
         for (int n = 0; n < l->n_out; n += BLOCK) {
             const nn_tile t = {.y_row = to->row,
                                .x_row = l->row,
+                               .w_k = width,
                                .segs = 1,
                                .seg = at_most(BLOCK, l->n_out - n),
                                .end = end_of_dx(e, n || e->add_dx, n + BLOCK >= l->n_out)};

@@ -1,32 +1,41 @@
-/* plain.c: one dense layer on plain arrays, for nnfast.ops: no plan, and nothing packed but the panel at hand.
+/* plain.c: one dense layer on plain arrays, for nnfast.ops: no plan; W stays where it lies or is packed for the call.
  *
- *     forward   y = f(x W + b)                                   panel; a panel of W is packed, or W if it is one
+ *     forward   y = f(x W + b)                                   panel; W stays where rows are few, or is packed
  *     backward  dz = dy f'(y)
  *               dx = dz W^T      rows by W^T                     panel; a panel of W^T is made from rows of W
  *                                or W by dz^T, when rows are few panel; W stays, dz^T and dx^T are small
  *               dW = x^T dz, db = sum of dz's rows               outer; straight into dW
  *
- * A unit of work is a panel and some rows; a thread takes a contiguous range of units, so it packs a panel once.
- * Columns that do not fill a panel's vectors pass through the thread's scratch.
+ * Forward, a thread takes rows, through all panels, which the team has packed together; or, when rows are few, panels.
+ * A W whose rows lie multiples of 1 KB apart is packed sooner: they share few sets of the cache. Of dx, a unit of work
+ * is a panel and some rows; a thread takes a contiguous range of units, so it packs a panel once. Columns that do not
+ * fill a panel's vectors pass through the thread's scratch.
  */
 #include <stdlib.h>
 
 #include "engine.h"
 #include "team.h"
 
-enum { ROWS = 96, HEIGHT = 144 }; /* of a unit: rows; of dW: rows of W */
+enum { TALL = 192, ROWS = 96, HEIGHT = 144 }; /* rows at a time: of y, of dx; of dW: rows of W */
 enum { WIDEST = MAX_VECTORS * LANES };
-enum { NEAR = 96 }; /* columns of an array that the outer tile reads where it lies */
+enum { FEW = 24, SOME = 256 };             /* rows that do not pay for packing: a panel by its thread, W by the team */
+enum { CHEAP = (1 << 20) / sizeof(real) }; /* dz that a thread makes sooner than it has it from another */
+enum { NEAR = 96 };                        /* columns of an array that the outer tile reads where it lies */
 
 typedef struct task {
     const nn_dense *d;
     int widest;
+    bool by_panels; /* forward: a thread takes panels of all rows, in place of rows */
+    bool near_w;    /* whole panels of W are read where they lie */
+    int height;     /* rows at a time */
+    real *packed;   /* NULL, or the team's W in panels [n_in][width] */
     const real *dz; /* [rows][dz_row]; of a row whole panels may be read */
     real *own_dz;   /* NULL, or where it is made */
     int64_t dz_row;
     real *dz_panels; /* NULL, or dz in panels [256][width], blocks of rows one after the other */
     bool far_x;      /* columns of x are gathered for dW */
     real *dz_turned; /* NULL, or dz^T in panels [n_out][width], when rows are few */
+    int64_t copy;    /* 0, or the size of these three, of which each thread makes its own */
     real *scratch;   /* [threads][scratch_size] */
     int64_t scratch_size;
 } task;
@@ -56,27 +65,46 @@ static void copy_columns(int rows, int used, real *to, ptrdiff_t to_row, const r
 
 /* ---- forward ---- */
 
-static void forward_rows(const nn_dense *d, panel q, const real *w, real *bias, int first, int rows, real *out)
+static int used_of(const nn_dense *d, panel q) { return (int)at_most(q.width, d->n_out - q.column); }
+
+static bool is_packed(const task *t, panel q)
 {
-    const int used = (int)at_most(q.width, d->n_out - q.column);
-    const bool whole = used == q.width && used % LANES == 0; /* activate() works in whole vectors */
+    return used_of(t->d, q) < q.width || !(t->near_w || q.width == t->d->n_out);
+}
+
+/* Rows [first, end) of W into a packed panel, unless it is read where it lies. */
+static void pack(const task *t, panel q, int first, int end, real *packed)
+{
+    const nn_dense *d = t->d;
+    if (is_packed(t, q))
+        copy_columns(end - first, used_of(d, q), packed + first * q.width, q.width,
+                     (const real *)d->w + first * d->n_out + q.column, d->n_out);
+}
+
+static void forward_rows(const task *t, panel q, const real *packed, real *bias, int first, int rows, real *out)
+{
+    const nn_dense *d = t->d;
+    const bool whole = used_of(d, q) == q.width && q.width % LANES == 0; /* activate() works in whole vectors */
     real *y = (real *)d->y + first * d->n_out + q.column, *to = whole ? y : out;
     const ptrdiff_t row = whole ? d->n_out : round_up(q.width, LANES);
-    const bool relu = d->activation == NN_RELU;
+    const bool relu = d->activation == NN_RELU, is = is_packed(t, q);
+    const real *w = is ? packed : (const real *)d->w + q.column;
+    const ptrdiff_t w_row = is ? q.width : d->n_out;
     for (int64_t k = 0; k < d->n_in; k += BLOCK) {
         const int64_t size = at_most(BLOCK, d->n_in - k);
         const bool end = relu && k + size == d->n_in;
-        const nn_tile t = {.y_row = row,
-                           .x_row = d->n_in,
-                           .segs = 1,
-                           .seg = size,
-                           .start = k || !bias ? START_ZERO : START_BIAS,
-                           .end = k ? (end ? END_ADD_RELU : END_ADD) : (end ? END_RELU : END_STORE)};
-        FN(panel)(q.width, rows, to, (nn_rows){(const real *)d->x + first * d->n_in, NULL, k, NULL}, w + k * q.width, bias,
-              &t);
+        const nn_tile tile = {.y_row = row,
+                              .x_row = d->n_in,
+                              .w_k = w_row,
+                              .segs = 1,
+                              .seg = size,
+                              .start = k || !d->b ? START_ZERO : START_BIAS,
+                              .end = k ? (end ? END_ADD_RELU : END_ADD) : (end ? END_RELU : END_STORE)};
+        FN(panel)(q.width, rows, to, (nn_rows){(const real *)d->x + first * d->n_in, NULL, k, NULL}, w + k * w_row, bias,
+              &tile);
     }
     if (!relu) FN(activate)((int)d->activation, rows, q.width, to, row, NULL);
-    if (to != y) copy_columns(rows, used, y, d->n_out, out, row);
+    if (to != y) copy_columns(rows, used_of(d, q), y, d->n_out, out, row);
 }
 
 static void forward_work(void *argument, const nn_team *team)
@@ -84,19 +112,25 @@ static void forward_work(void *argument, const nn_team *team)
     const task *t = argument;
     const nn_dense *d = t->d;
     const uint64_t before = flush_denormals();
-    real *bias = scratch_of(t, team), *out = bias + WIDEST, *packed = out + ROWS * WIDEST;
-    const int64_t units = (d->rows + ROWS - 1) / ROWS;
-    panel q = weight_panels((int)d->n_out, t->widest);
-    const int64_t all = panels(q) * units;
-    for (int64_t done = 0; q.width; q = next_panel(q), done += units) {
-        const share mine = part_of(team, all, done, units);
-        if (mine.first == mine.end) continue;
-        const int used = (int)at_most(q.width, d->n_out - q.column);
-        const real *w = (const real *)d->w + q.column;
-        if (d->n_out != q.width) copy_columns((int)d->n_in, used, packed, q.width, w, d->n_out), w = packed;
-        if (d->b) memcpy(bias, (const real *)d->b + q.column, used * sizeof *bias);
-        for (int i = mine.first; i < mine.end; i++)
-            forward_rows(d, q, w, d->b ? bias : NULL, i * ROWS, (int)at_most(ROWS, d->rows - i * ROWS), out);
+    real *bias = scratch_of(t, team), *out = bias + round_up(d->n_out, WIDEST), *own = out + t->height * WIDEST;
+    if (d->b) memcpy(bias, d->b, d->n_out * sizeof *bias);
+    const panel start = weight_panels((int)d->n_out, t->widest);
+    if (t->by_panels) {
+        int i = 0;
+        for (panel q = start; q.width; q = next_panel(q)) {
+            if (i++ % team->size != team->index) continue;
+            pack(t, q, 0, (int)d->n_in, own);
+            forward_rows(t, q, own, bias + q.column, 0, (int)d->rows, out);
+        }
+    } else {
+        const share of_w = part_of(team, d->n_in, 0, d->n_in), mine = part_of(team, d->rows, 0, d->rows);
+        for (panel q = start; q.width; q = next_panel(q))
+            pack(t, q, of_w.first, of_w.end, t->packed + q.column * d->n_in);
+        nn_barrier(team);
+        for (int first = mine.first; first < mine.end; first += t->height)
+            for (panel q = start; q.width; q = next_panel(q))
+                forward_rows(t, q, t->packed + q.column * d->n_in, bias + q.column, first,
+                             (int)at_most(t->height, mine.end - first), out);
     }
     if (d->activation == NN_SOFTMAX) {
         nn_barrier(team);
@@ -159,8 +193,12 @@ static void multiply(int width, int rows, int64_t n, real *y, ptrdiff_t y_row, c
                      const real *w)
 {
     for (int64_t k = 0; k < n; k += BLOCK) {
-        const nn_tile t = {
-            .y_row = y_row, .x_row = x_row, .segs = 1, .seg = at_most(BLOCK, n - k), .end = k ? END_ADD : END_STORE};
+        const nn_tile t = {.y_row = y_row,
+                           .x_row = x_row,
+                           .w_k = width,
+                           .segs = 1,
+                           .seg = at_most(BLOCK, n - k),
+                           .end = k ? END_ADD : END_STORE};
         FN(panel)(width, rows, y, (nn_rows){x, NULL, k, NULL}, w + k * width, NULL, &t);
     }
 }
@@ -192,7 +230,9 @@ static void make_dx(const task *t, const nn_team *team)
     const nn_dense *d = t->d;
     real *out = scratch_of(t, team), *packed = out + HEIGHT * WIDEST;
     const bool few = t->dz_turned;
-    const int64_t columns = few ? d->rows : d->n_in, rows = few ? d->n_in : d->rows, units = (rows + ROWS - 1) / ROWS;
+    const int64_t columns = few ? d->rows : d->n_in, rows = few ? d->n_in : d->rows;
+    const int unit = (int)at_most(ROWS, round_up((rows + team->size - 1) / team->size, MAX_ROWS));
+    const int64_t units = (rows + unit - 1) / unit;
     panel q = transposed_panels((int)columns, t->widest);
     const int64_t all = panels(q) * units;
     for (int64_t done = 0; q.width; q = next_panel(q), done += units) {
@@ -202,11 +242,11 @@ static void make_dx(const task *t, const nn_team *team)
             turn_panel(q.width, at_most(q.width, columns - q.column), d->n_out,
                        (const real *)d->w + q.column * d->n_out, d->n_out, packed);
         for (int i = mine.first; i < mine.end; i++) {
-            const int height = (int)at_most(ROWS, rows - i * ROWS);
+            const int height = (int)at_most(unit, rows - i * unit);
             if (few)
-                dx_columns(t, q, i * ROWS, height, out);
+                dx_columns(t, q, i * unit, height, out);
             else
-                dx_rows(t, q, packed, i * ROWS, height, out);
+                dx_rows(t, q, packed, i * unit, height, out);
         }
     }
 }
@@ -248,10 +288,11 @@ static void make_dw(const task *t, const nn_team *team)
     const nn_dense *d = t->d;
     real *out = scratch_of(t, team), *sums = out + HEIGHT * WIDEST, *block = sums + WIDEST;
     const panel start = weight_panels((int)d->n_out, t->widest);
-    const int64_t units = panels(start), chunks = (d->n_in + HEIGHT - 1) / HEIGHT;
+    const int high = (int)at_most(HEIGHT, round_up((d->n_in + team->size - 1) / team->size, MAX_ROWS));
+    const int64_t units = panels(start), chunks = (d->n_in + high - 1) / high;
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const share mine = part_of(team, chunks * units, chunk * units, units);
-        const int first = (int)chunk * HEIGHT, rows = (int)at_most(HEIGHT, d->n_in - first);
+        const int first = (int)chunk * high, rows = (int)at_most(high, d->n_in - first);
         for (int64_t r = 0; r < d->rows && mine.first < mine.end; r += BLOCK) {
             nn_rows x = {(const real *)d->x + r * d->n_in + first, NULL, 0, NULL};
             if (t->far_x) {
@@ -267,18 +308,23 @@ static void make_dw(const task *t, const nn_team *team)
 
 static void backward_work(void *argument, const nn_team *team)
 {
-    const task *t = argument;
+    task own = *(const task *)argument, *t = &own;
     const nn_dense *d = t->d;
+    const nn_team alone = {0, 1, NULL}, *makers = t->copy ? &alone : team;
     const uint64_t before = flush_denormals();
-    make_dz(t, team);
-    if (t->own_dz || t->dz_panels) nn_barrier(team);
+    const int64_t at = team->index * t->copy;
+    if (t->own_dz) t->dz = t->own_dz += at;
+    if (t->dz_panels) t->dz_panels += at;
+    if (t->dz_turned) t->dz_turned += at;
+    make_dz(t, makers);
+    if (t->own_dz || t->dz_panels) nn_barrier(makers);
     if (t->dz_turned) {
         int i = 0;
         for (panel q = transposed_panels((int)d->rows, t->widest); q.width; q = next_panel(q))
-            if (i++ % team->size == team->index)
+            if (i++ % makers->size == makers->index)
                 turn_panel(q.width, at_most(q.width, d->rows - q.column), d->n_out, t->dz + q.column * t->dz_row,
                            t->dz_row, t->dz_turned + q.column * d->n_out);
-        nn_barrier(team);
+        nn_barrier(makers);
     }
     if (d->dx) make_dx(t, team);
     make_dw(t, team);
@@ -288,29 +334,42 @@ static void backward_work(void *argument, const nn_team *team)
 /* ---- both ---- */
 
 typedef struct sizes {
-    int64_t dz, panels, turned, scratch;
+    int64_t packed, dz, panels, turned, scratch;
 } sizes;
 
 static int run(task *t, sizes n, void (*work)(void *, const nn_team *))
 {
     t->scratch_size = round_up(n.scratch, 16);
-    n.dz = round_up(n.dz, 16), n.panels = round_up(n.panels, 16), n.turned = round_up(n.turned, 16);
-    real *memory = aligned_alloc(64, (n.dz + n.panels + n.turned + t->d->threads * t->scratch_size) * sizeof *memory),
+    n.packed = round_up(n.packed, 16), n.dz = round_up(n.dz, 16), n.panels = round_up(n.panels, 16),
+    n.turned = round_up(n.turned, 16);
+    const int64_t all_dz = n.dz + n.panels + n.turned, threads = t->d->threads;
+    if (all_dz <= CHEAP) t->copy = all_dz;
+    real *memory = aligned_alloc(64, (n.packed + (t->copy ? threads : 1) * all_dz + threads * t->scratch_size) *
+                                         sizeof *memory),
          *at = memory;
     if (!memory) return -1;
+    t->scratch = at, at += threads * t->scratch_size;
+    if (n.packed) t->packed = at, at += n.packed;
     if (n.dz) t->dz = t->own_dz = at, at += n.dz;
     if (n.panels) t->dz_panels = at, at += n.panels;
-    if (n.turned) t->dz_turned = at, at += n.turned;
-    t->scratch = at;
-    nn_parallel(t->d->threads, work, t);
+    if (n.turned) t->dz_turned = at;
+    nn_parallel(threads, work, t);
     free(memory);
     return 0;
 }
 
 int FN(dense_forward_array)(const nn_dense *d)
 {
-    task t = {.d = d, .widest = widest_panel(d->rows)};
-    return run(&t, (sizes){.scratch = (1 + ROWS + d->n_in) * WIDEST}, forward_work);
+    const bool by_panels = 4 * d->rows <= d->n_out || (d->threads == 1 && d->rows <= ROWS);
+    task t = {.d = d,
+              .widest = widest_panel(d->rows),
+              .by_panels = by_panels,
+              .near_w = d->rows <= (by_panels ? FEW : SOME) || d->n_out * sizeof(real) % 1024,
+              .height = by_panels ? (int)d->rows : TALL};
+    return run(&t,
+               (sizes){.packed = by_panels ? 0 : d->n_in * round_up(d->n_out, WIDEST),
+                       .scratch = round_up(d->n_out, WIDEST) + (t.height + (by_panels ? d->n_in : 0)) * WIDEST},
+               forward_work);
 }
 
 int FN(dense_backward_array)(const nn_dense *d)

@@ -2,53 +2,86 @@
 # the right shapes. For others the functions do nothing and return None.
 from numpy import dtype
 
+cdef extern from *:
+    """
+    /* The fields that NumPy's PyArray_DATA and its like read, the same since NumPy 1.0: the buffer protocol gives the
+     * same at 0.1 us an array, which is as long as NumPy takes for a small operation. */
+    typedef struct nn_array {
+        PyObject_HEAD
+        char *data;
+        int nd;
+        Py_ssize_t *dimensions, *strides;
+        PyObject *base, *descr;
+        int flags;
+    } nn_array;
+    """
+    ctypedef struct nn_array:
+        char *data
+        int nd
+        Py_ssize_t *dimensions
+        PyObject *descr
+        int flags
+
 cdef enum:
     BLOCK = 256  # rows of a block sum of dW
+    CONTIGUOUS = 0x1, ALIGNED = 0x100, WRITEABLE = 0x400  # NumPy's flags
 
 cdef double SERIAL_BELOW = 0.5e6  # FLOP a thread, as Job.serial_below
 cdef double FLOP_OF_A_CALL = 2e10  # between two looks at signals
 
-cdef object FLOAT32 = dtype("float32"), FLOAT64 = dtype("float64")
-
-
-cdef struct Held:
-    Py_buffer buffers[8]
-    int n
+cdef object FLOAT32 = dtype("float32"), FLOAT64 = dtype("float64"), INT64 = dtype("int64")
 
 
 cdef object kind_of(array):
     """FLOAT32, FLOAT64 or None: an array's dtype, which is another object of the same meaning if it was unpickled."""
+    cdef PyObject *kind
     if type(array) is not ndarray:
         return None
-    kind = array.dtype
-    if kind is FLOAT32 or kind is FLOAT64:
-        return kind
-    return FLOAT32 if kind == FLOAT32 else FLOAT64 if kind == FLOAT64 else None
+    kind = (<nn_array *><PyObject *>array).descr
+    if kind == <PyObject *>FLOAT32:
+        return FLOAT32
+    if kind == <PyObject *>FLOAT64:
+        return FLOAT64
+    return FLOAT32 if <object>kind == FLOAT32 else FLOAT64 if <object>kind == FLOAT64 else None
 
 
-cdef Py_buffer *hold(Held *held, array, kind, int ndim, bint writable=False) except? NULL:
-    """The buffer of an array of this type and so many axes (-1: any), which release() gives back; or NULL."""
-    cdef Py_buffer *b = &held.buffers[held.n]
-    if type(array) is not ndarray or (array.dtype is not kind and array.dtype != kind):
+cdef nn_array *plain(array, kind, int ndim, bint writable=False) except? NULL:
+    """The array, if it has this type and so many axes (-1: some), elements, and lies as a kernel reads it; or NULL."""
+    cdef nn_array *a = <nn_array *><PyObject *>array
+    cdef int i, flags = CONTIGUOUS | ALIGNED | (WRITEABLE if writable else 0)
+    if type(array) is not ndarray or (a.descr != <PyObject *>kind and <object>a.descr != kind):
         return NULL
-    try:
-        PyObject_GetBuffer(array, b, PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0))
-    except (BufferError, ValueError):
+    if a.flags & flags != flags or a.nd == 0 or (ndim >= 0 and a.nd != ndim):
         return NULL
-    held.n += 1
-    return NULL if ndim >= 0 and b.ndim != ndim or b.len == 0 or <uintptr_t>b.buf % b.itemsize else b
+    for i in range(a.nd):
+        if a.dimensions[i] == 0:
+            return NULL
+    return a
 
 
-cdef Py_buffer *matrix(Held *held, array, kind, int64_t rows, int64_t columns, bint writable=False) except? NULL:
+cdef nn_array *matrix(array, kind, int64_t rows, int64_t columns, bint writable=False) except? NULL:
     """The same of an array of this shape."""
-    cdef Py_buffer *b = hold(held, array, kind, 2, writable)
-    return b if b != NULL and b.shape[0] == rows and b.shape[1] == columns else NULL
+    cdef nn_array *a = plain(array, kind, 2, writable)
+    return a if a != NULL and a.dimensions[0] == rows and a.dimensions[1] == columns else NULL
 
 
-cdef void release(Held *held) noexcept:
-    while held.n:
-        held.n -= 1
-        PyBuffer_Release(&held.buffers[held.n])
+cdef nn_array *like(array, const nn_array *other, kind, bint writable=False) except? NULL:
+    """The same of an array of the shape of the other."""
+    cdef nn_array *a = plain(array, kind, other.nd, writable)
+    cdef int i
+    if a != NULL:
+        for i in range(a.nd):
+            if a.dimensions[i] != other.dimensions[i]:
+                return NULL
+    return a
+
+
+cdef int64_t size_of(const nn_array *a) noexcept:
+    cdef int64_t n = 1
+    cdef int i
+    for i in range(a.nd):
+        n *= a.dimensions[i]
+    return n
 
 
 cdef class Plain:
@@ -62,24 +95,28 @@ cdef class Plain:
     cdef object default_threads
 
     def __cinit__(self, str isa, dict codes, default_threads):
+        probe = zeros((3, 5), FLOAT32)
+        cdef nn_array *a = <nn_array *><PyObject *>probe
+        if a.nd != 2 or a.dimensions[0] != 3 or a.dimensions[1] != 5 or a.descr != <PyObject *>FLOAT32:
+            raise ImportError("NumPy's arrays are not laid out as up to NumPy 2; use an older NumPy, or a newer nnfast")
         self.tables[0], self.tables[1] = table_of(isa, False), table_of(isa, True)
         self.codes = codes
         self.default_threads = default_threads
 
-    cdef bint layer(self, nn_dense *d, Held *held, x, w, kind, activation, threads, double flop_of_weight) except -1:
+    cdef bint layer(self, nn_dense *d, x, w, kind, activation, threads, double flop_of_weight) except -1:
         """Sizes, x, w, the activation and the threads of a layer; False if they are not plain."""
-        cdef Py_buffer *from_ = NULL
-        cdef Py_buffer *weights = NULL
+        cdef nn_array *from_
+        cdef nn_array *weights
         memset(d, 0, sizeof(nn_dense))
         code = self.codes.get(activation) if type(activation) is str else None
         if code is None or kind is None or (threads is not None and not (type(threads) is int and 1 <= threads <= 256)):
             return False
-        from_ = hold(held, x, kind, 2)
-        weights = hold(held, w, kind, 2) if from_ != NULL else NULL
-        if weights == NULL or from_.shape[1] != weights.shape[0]:
+        from_ = plain(x, kind, 2)
+        weights = plain(w, kind, 2)
+        if from_ == NULL or weights == NULL or from_.dimensions[1] != weights.dimensions[0]:
             return False
-        d.rows, d.n_in, d.n_out, d.activation = from_.shape[0], weights.shape[0], weights.shape[1], code
-        d.x, d.w = from_.buf, weights.buf
+        d.rows, d.n_in, d.n_out, d.activation = from_.dimensions[0], weights.dimensions[0], weights.dimensions[1], code
+        d.x, d.w = from_.data, weights.data
         useful = flop_of_weight * d.rows * d.n_in * d.n_out / SERIAL_BELOW
         d.threads = 1 if useful < 2 else min(useful, self.default_threads() if threads is None else threads)
         return True
@@ -113,116 +150,129 @@ cdef class Plain:
     def dense_forward(self, x, w, b, activation, out, threads):
         """y = f(x w + b), in `out` unless that is None."""
         cdef nn_dense d
-        cdef Held held
-        cdef Py_buffer *more
-        held.n = 0
-        try:
-            kind = kind_of(x)
-            if not self.layer(&d, &held, x, w, kind, activation, threads, 2.0):
+        cdef nn_array *more
+        kind = kind_of(x)
+        if not self.layer(&d, x, w, kind, activation, threads, 2.0):
+            return None
+        if b is not None:
+            more = plain(b, kind, 1)
+            if more == NULL or more.dimensions[0] != d.n_out:
                 return None
-            if b is not None:
-                more = hold(&held, b, kind, 1)
-                if more == NULL or more.shape[0] != d.n_out:
-                    return None
-                d.b = more.buf
-            y = empty((d.rows, d.n_out), kind) if out is None else out
-            more = matrix(&held, y, kind, d.rows, d.n_out, True)
-            if more == NULL:
-                return None
-            d.y = more.buf
-            self.run(&d, kind is FLOAT64, False)
-            return y
-        finally:
-            release(&held)
+            d.b = more.data
+        y = empty((d.rows, d.n_out), kind) if out is None else out
+        more = matrix(y, kind, d.rows, d.n_out, True)
+        if more == NULL:
+            return None
+        d.y = more.data
+        self.run(&d, kind is FLOAT64, False)
+        return y
 
     def dense_backward(self, x, w, y, dy, activation, bint need_dx, threads):
         """(dx or None, dw, db); y is z for an activation whose derivative needs it."""
         cdef nn_dense d
-        cdef Held held
-        cdef Py_buffer *to
-        cdef Py_buffer *slope
-        held.n = 0
-        try:
-            kind = kind_of(x)
-            if not self.layer(&d, &held, x, w, kind, activation, threads, 6.0):
-                return None
-            to = matrix(&held, y, kind, d.rows, d.n_out)
-            slope = matrix(&held, dy, kind, d.rows, d.n_out) if to != NULL else NULL
-            if slope == NULL:
-                return None
-            d.y, d.dy = to.buf, slope.buf
-            dx = empty((d.rows, d.n_in), kind) if need_dx else None
-            dw, db = empty((d.n_in, d.n_out), kind), empty(d.n_out, kind)
-            if need_dx:
-                d.dx = hold(&held, dx, kind, 2, True).buf
-            d.dw, d.db = hold(&held, dw, kind, 2, True).buf, hold(&held, db, kind, 1, True).buf
-            self.run(&d, kind is FLOAT64, True)
-            return dx, dw, db
-        finally:
-            release(&held)
-
-    cdef bint like(self, Held *held, array, Py_buffer *first, kind, bint writable=False) except -1:
-        """Whether an array, held now, has the type and the shape of the first."""
-        cdef Py_buffer *b = hold(held, array, kind, first.ndim, writable)
-        cdef int i
-        if b == NULL:
-            return False
-        for i in range(first.ndim):
-            if b.shape[i] != first.shape[i]:
-                return False
-        return True
+        cdef nn_array *to
+        cdef nn_array *slope
+        kind = kind_of(x)
+        if not self.layer(&d, x, w, kind, activation, threads, 6.0):
+            return None
+        to = matrix(y, kind, d.rows, d.n_out)
+        slope = matrix(dy, kind, d.rows, d.n_out)
+        if to == NULL or slope == NULL:
+            return None
+        d.y, d.dy = to.data, slope.data
+        dx = empty((d.rows, d.n_in), kind) if need_dx else None
+        dw, db = empty((d.n_in, d.n_out), kind), empty(d.n_out, kind)
+        if need_dx:
+            d.dx = plain(dx, kind, 2, True).data
+        d.dw, d.db = plain(dw, kind, 2, True).data, plain(db, kind, 1, True).data
+        self.run(&d, kind is FLOAT64, True)
+        return dx, dw, db
 
     def activation(self, z, dz, name, out):
         """f(z), or with the gradient dz of y: that of z, from y (z where the derivative needs it) in place of z.
 
         In `out` unless that is None. Not for large ones, which have work for several threads.
         """
-        cdef Held held
-        cdef Py_buffer *first
+        cdef nn_array *first
+        cdef nn_array *gradient = NULL
+        cdef nn_array *to
         cdef const nn_table *table
         cdef int64_t n, columns, activation
-        held.n = 0
-        try:
-            kind = kind_of(z)
-            code = self.codes.get(name) if type(name) is str else None
-            if kind is None or code is None:
+        kind = kind_of(z)
+        code = self.codes.get(name) if type(name) is str else None
+        if kind is None or code is None:
+            return None
+        first = plain(z, kind, -1)
+        if first == NULL:
+            return None
+        n, columns, activation = size_of(first), first.dimensions[first.nd - 1], code
+        if n >= 2 * ELEMENTS_OF_A_THREAD:
+            return None
+        if dz is not None:
+            gradient = like(dz, first, kind)
+            if gradient == NULL:
                 return None
-            first = hold(&held, z, kind, -1)
-            if first == NULL or first.ndim == 0:
+        y = empty(z.shape, kind) if out is None else out
+        to = like(y, first, kind, True)
+        if to == NULL:
+            return None
+        table = self.tables[kind is FLOAT64]
+        if gradient == NULL:
+            table.activation(activation, n // columns, columns, to.data, first.data)
+        else:
+            table.activation_grad(activation, n // columns, columns, to.data, first.data, gradient.data)
+        return y
+
+    def softmax_cross_entropy(self, z, labels, out):
+        """(loss, dz), dz in `out` unless that is None. Not for large ones, nor for labels that are no classes."""
+        cdef nn_array *from_
+        cdef nn_array *classes
+        cdef nn_array *to
+        cdef const int64_t *label
+        cdef double *losses
+        cdef double total = 0
+        cdef int64_t i, rows, n
+        cdef int status
+        kind = kind_of(z)
+        from_ = plain(z, kind, 2) if kind is not None else NULL
+        classes = plain(labels, INT64, 1) if from_ != NULL else NULL
+        if classes == NULL or classes.dimensions[0] != from_.dimensions[0]:
+            return None
+        rows, n, label = from_.dimensions[0], from_.dimensions[1], <const int64_t *>classes.data
+        if rows * n >= 2 * ELEMENTS_OF_A_THREAD:
+            return None
+        for i in range(rows):
+            if not 0 <= label[i] < n:
                 return None
-            n, columns, activation = first.len // first.itemsize, first.shape[first.ndim - 1], code
-            if n >= 2 * ELEMENTS_OF_A_THREAD or (dz is not None and not self.like(&held, dz, first, kind)):
-                return None
-            y = empty(z.shape, kind) if out is None else out
-            if not self.like(&held, y, first, kind, True):
-                return None
-            table = self.tables[kind is FLOAT64]
-            if dz is None:
-                table.activation(activation, n // columns, columns, held.buffers[1].buf, first.buf)
-            else:
-                table.activation_grad(activation, n // columns, columns, held.buffers[2].buf, first.buf,
-                                      held.buffers[1].buf)
-            return y
-        finally:
-            release(&held)
+        dz = empty((rows, n), kind) if out is None else out
+        to = matrix(dz, kind, rows, n, True)
+        if to == NULL:
+            return None
+        losses = <double *>calloc(rows, sizeof(double))
+        if losses == NULL:
+            raise MemoryError
+        status = self.tables[kind is FLOAT64].softmax_cross_entropy(rows, n, 1.0 / rows, losses, to.data, from_.data, label)
+        for i in range(rows):
+            total += losses[i]
+        free(losses)
+        if status:
+            raise MemoryError("out of memory for a row of softmax_cross_entropy")
+        return total / rows, dz
 
     def sgd_update(self, theta, gradient, lr):
         """True: theta -= lr * gradient is done. Not for large ones, which have work for several threads."""
-        cdef Held held
-        cdef Py_buffer *to
+        cdef nn_array *to
+        cdef nn_array *by
         cdef int64_t n
-        held.n = 0
-        try:
-            kind = kind_of(theta)
-            if kind is None or type(lr) is not float or not isfinite(lr):
-                return None
-            to = hold(&held, theta, kind, -1, True)
-            if to == NULL or not self.like(&held, gradient, to, kind):
-                return None
-            n = to.len // to.itemsize
-            if n >= 2 * ELEMENTS_OF_A_THREAD:
-                return None
-            self.tables[kind is FLOAT64].sgd_update(n, to.buf, held.buffers[1].buf, lr)
-            return True
-        finally:
-            release(&held)
+        kind = kind_of(theta)
+        if kind is None or type(lr) is not float or not isfinite(lr):
+            return None
+        to = plain(theta, kind, -1, True)
+        by = like(gradient, to, kind) if to != NULL else NULL
+        if by == NULL:
+            return None
+        n = size_of(to)
+        if n >= 2 * ELEMENTS_OF_A_THREAD:
+            return None
+        self.tables[kind is FLOAT64].sgd_update(n, to.data, by.data, lr)
+        return True

@@ -42,11 +42,11 @@ INLINE void panel_tile(const int MR, const int NV, const int pointers, real *y, 
     } else {
         const real *start = x.base + x.offset;
         const real *base[4] = {start, start + 3 * x_row, start + 6 * x_row, start + 9 * x_row};
-        const ptrdiff_t x_next = t->x_seg - t->seg, w_next = t->w_seg - t->seg * NV * LANES;
+        const ptrdiff_t w_k = t->w_k, x_next = t->x_seg - t->seg, w_next = t->w_seg - t->seg * w_k;
         UNROLL for (int i = 0; i < 4; i++)
             OPAQUE(base[i]);
         for (int64_t s = 0; s < t->segs; s++, w += w_next) {
-            for (int64_t j = t->seg; j > 0; j--, w += NV * LANES) {
+            for (int64_t j = t->seg; j > 0; j--, w += w_k) {
                 vec b[MAX_VECTORS];
                 UNROLL for (int v = 0; v < NV; v++)
                     b[v] = load(w + v * LANES);

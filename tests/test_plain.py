@@ -24,6 +24,8 @@ SHAPES = [
     (300, 64, 70),
     (20, 130, 300),  # few rows
     (520, 150, 113),  # columns far apart
+    (300, 20, 256),  # W packed by the team
+    (70, 300, 256),  # W read where it lies
 ]
 
 
@@ -108,6 +110,27 @@ def test_updates(isa: str, use: Any) -> None:
     ops.sgd_update(w, gradient, 0.3, threads=1)
     assert plain.sgd_update(theta, gradient, 0.3)
     assert theta.tobytes() == w.tobytes()
+
+
+def test_softmax_cross_entropy(isa: str, use: Any) -> None:
+    plain = use(isa).plain
+    z = arrays(300, 1, 13, "float32")[3]
+    labels = np.random.default_rng(0).integers(0, 13, 300)
+    for logits in (z, z.astype("float64")):
+        J, dz = ops.softmax_cross_entropy(logits, labels, threads=1)
+        got, gradient = plain.softmax_cross_entropy(logits, labels, None)
+        assert (got, bits(gradient)) == (J, bits(dz))
+    out = np.empty_like(z)
+    assert plain.softmax_cross_entropy(z, labels, out)[1] is out
+    for kind, other in spoiled(z).items():
+        alone = kind in ("another dtype", "wider")  # is logits, too
+        assert alone or plain.softmax_cross_entropy(other, labels, None) is None, kind
+        assert kind == "None" or plain.softmax_cross_entropy(z, labels, other) is None, kind
+    for kind, other in spoiled(labels).items():
+        assert plain.softmax_cross_entropy(z, other, None) is None, kind
+    for label in (-1, 13):
+        labels[-1] = label
+        assert plain.softmax_cross_entropy(z, labels, None) is None
 
 
 def test_it_is_taken(isa: str, use: Any, monkeypatch: pytest.MonkeyPatch) -> None:

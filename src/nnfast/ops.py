@@ -199,6 +199,11 @@ def softmax_cross_entropy(
     loss : float
     dz : ndarray, shape (m, n)
     """
+    machine = backend.current()
+    if threads is None and machine.plain:
+        both = machine.plain.softmax_cross_entropy(z, labels, out)
+        if both is not None:
+            return both
     z = _real("z", z, 2)
     classes = np.asarray(labels)
     if classes.dtype.kind not in "iu":
@@ -214,13 +219,13 @@ def softmax_cross_entropy(
         )
     dtype = _common(z)
     result = _Out(out, z.shape, dtype)
-    values = backend.current().softmax_cross_entropy(
+    values = machine.softmax_cross_entropy(
         _dense(z, dtype),
         _dense(classes, np.int64),
         result.array,
         backend.resolve_threads(threads),
     )
-    return float(values.sum()) / len(z), result.done()
+    return float(np.cumsum(values)[-1]) / len(z), result.done()  # added in row order
 
 
 def sgd_update(theta: Array, grad: ArrayLike, lr: float, *, threads: int | None = None) -> None:

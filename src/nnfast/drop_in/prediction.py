@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-import weakref
 from typing import Any, cast
 
 import numpy as np
 
-from nnfast import backend
 from nnfast.drop_in.estimator import Extras, extras_of, net_of, readable
 from nnfast.drop_in.fallback import falls_back, runs_on_nnfast, why_not
-from nnfast.drop_in.outputs import Outputs
+from nnfast.drop_in.outputs import outputs
 from nnfast.drop_in.scikit_learn import BASE, CLASSIFIER, REGRESSOR, theirs
 from nnfast.plan import Array
 
@@ -21,51 +19,25 @@ _their_predict_classes = CLASSIFIER.predict
 _their_predict_proba = CLASSIFIER.predict_proba
 _their_predict_numbers = REGRESSOR.predict
 
-_FEW_ROWS, _MANY_WEIGHTS = 16, 1 << 17
-"""Below so many rows, packing so many weights takes longer than the product."""
-
-_FEW_NUMBERS = 1 << 14
-"""Up to so many numbers of X, what a call needs is kept for the next one."""
-
-_KEPT: weakref.WeakKeyDictionary[Any, Outputs] = weakref.WeakKeyDictionary()
-
 
 def _outputs(est: Any, X: Any, call: str | None) -> Array:
     """Return the outputs for a checked X, (n, n_out)."""
     extras = extras_of(est)
-    reason = why_not(est) or _why_not_these(est, X, extras)
+    reason = why_not(est)
+    if reason is None and (dtype := _dtype(est, X, extras)).char not in "fd":
+        reason = f"X is {X.dtype}"
     if reason is not None:
         falls_back(est, call, reason)
         return cast(Array, _their_forward_pass_fast(est, X, check_input=False))
     runs_on_nnfast(est, call)
-    net, dtype = net_of(est, extras), _dtype(est, X, extras)
-    threads = backend.resolve_threads(extras.threads)
-    if X.size > _FEW_NUMBERS or type(X) is not np.ndarray or type(est).__hash__ is None:
-        all_of_it = Outputs(net, dtype, readable(X, dtype), threads)
-        return all_of_it(est.coefs_, est.intercepts_)
-    kept = _KEPT.pop(est, None)  # away, so that two threads never share it
-    if kept is None or not kept.fits(net, dtype, len(X), threads):
-        kept = Outputs(net, dtype, np.empty(X.shape, dtype), threads)
-    np.copyto(cast(Array, kept.x), X)
-    outputs = kept(est.coefs_, est.intercepts_)
-    _KEPT[est] = kept
-    return outputs
+    net, x = net_of(est, extras), readable(X, dtype)
+    return outputs(net, dtype, x, est.coefs_, est.intercepts_, extras.threads)
 
 
 def _dtype(est: Any, X: Any, extras: Extras) -> np.dtype[Any]:
     """Return the dtype of the outputs."""
     dtype: np.dtype[Any] = est.coefs_[0].dtype
     return dtype if extras.dtype else np.result_type(X.dtype, dtype)
-
-
-def _why_not_these(est: Any, X: Any, extras: Extras) -> str | None:
-    """Return why scikit-learn computes the outputs for this X, None if nnfast does."""
-    if _dtype(est, X, extras).char not in "fd":
-        return f"X is {X.dtype}"
-    few = X.shape[0] < _FEW_ROWS and not extras.needed
-    if few and sum(coef.size for coef in est.coefs_) > _MANY_WEIGHTS:
-        return "for few rows of a large network it is as fast"
-    return None
 
 
 def forward_pass_fast(self: Any, X: Any, check_input: bool = True) -> Array:
