@@ -73,3 +73,15 @@ def test_restart_in_the_middle_and_after_a_loss_that_is_not_finite(current: Any)
     run.restart(0)
     assert run.finite
     assert finished(run) == wanted
+
+
+def test_where_a_loss_is_not_finite_the_call_has_changed_nothing(current: Any) -> None:
+    start = np.random.default_rng(1).normal(size=102)
+    theta, state = start.copy(), np.zeros((2, 102))
+    overflows = job("dense", theta, state, np.arange(50))
+    overflows.x[45] = np.nan  # in the third step
+    run = backend.current().run(overflows)
+    assert not run.advance(10.0)
+    assert not run.finite
+    np.testing.assert_array_equal(theta, start)
+    assert not state.any()

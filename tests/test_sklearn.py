@@ -460,6 +460,21 @@ def test_overflow_in_the_middle_goes_on_by_hand(caplog: pytest.LogCaptureFixture
     assert "fell back to scikit-learn: the loss is not finite in epoch 1" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
+def test_a_loss_overflows_after_some_steps_and_the_weights_do_not() -> None:
+    X, y = (array[:200].astype(np.float32) for array in some("regressor"))
+    y[150] = 3e19
+    theirs, mine = (
+        cls(hidden_layer_sizes=8, batch_size=10, max_iter=2, shuffle=False, random_state=0).fit(
+            X, y
+        )
+        for cls in PAIRS["regressor"]
+    )
+    assert theirs.loss_curve_ == mine.loss_curve_ == [np.inf, np.inf]
+    for a, b in zip(theirs.coefs_, mine.coefs_, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def test_weights_of_a_batch_that_sum_to_zero(caplog: pytest.LogCaptureFixture) -> None:
     X, y = some("classifier")
     weight = np.ones(len(y))

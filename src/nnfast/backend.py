@@ -50,7 +50,10 @@ class Run(Protocol):
 
     @property
     def finite(self) -> bool:
-        """False: a training step's loss was not finite, and the run has stopped before it."""
+        """False: a training step's loss was not finite, and the run has stopped before it.
+
+        What is trained is as it was before that `advance`, however many steps it has made.
+        """
 
     def advance(self, seconds: float) -> bool:
         """Work for about so many seconds; True while there is more to do."""

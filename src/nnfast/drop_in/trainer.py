@@ -94,7 +94,7 @@ class Trainer:
     steps : int
         Made so far.
     finite : bool
-        False: a loss was not finite, and the epoch has ended before that step.
+        False: a loss was not finite, and the epoch has ended before that step, or some before it.
     """
 
     data: Data
@@ -151,10 +151,12 @@ class Trainer:
             more = True
             try:
                 while more:
+                    self._made = part.first + run.steps
                     more = run.advance(SECONDS_OF_A_CALL)
             finally:
-                self._made = part.first + run.steps
-            if not run.finite:
+                if run.finite:
+                    self._made = part.first + run.steps
+            if not run.finite:  # theta is as it was before the call
                 self.finite = False
                 break
             total += run.loss + self.data.goal.correction(job.outputs, job.order, self._weight)

@@ -100,11 +100,17 @@ class ReferenceRun:
     def advance(self, seconds: float) -> bool:
         """Work for about `seconds`; True while there is more to do."""
         stop = time.perf_counter() + seconds
+        trained = [] if self._job.optimizer is None else [self._job.theta, self._job.state]
+        before = [None if array is None else array.copy() for array in trained]
         with np.errstate(all="ignore"):
             while self.finite and self._row < len(self._job.order):
                 self._step()
                 if time.perf_counter() >= stop:
                     break
+        if not self.finite:
+            for array, held in zip(trained, before, strict=True):
+                if array is not None:
+                    array[...] = held
         return self.finite and self._row < len(self._job.order)
 
     def _step(self) -> None:
