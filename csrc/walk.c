@@ -29,12 +29,13 @@ INLINE uint64_t next_word(stream *s)
 /* of 0 .. n-1 by a word of 32 bits */
 INLINE int64_t chosen(uint64_t word, int64_t n) { return (int64_t)((word * (uint64_t)n) >> 32); }
 
-enum { BUSY = 1024, STALE = 128 };
-
 /* ---- busy rows ---------------------------------------------------------------------------------------------------
  * Threads that write the same rows wait for each other's cache lines, and few words are most of a text. So each thread
- * has its own copies of the busiest rows, and adds what it has changed to the shared ones every few uses.
+ * has its own copies of the busiest rows, and adds what it has changed to the shared ones every few uses: all together leave out
+ * some STALE of them at most, since with far more they would all make the same step.
  */
+enum { BUSY = 1024, STALE = 128 };
+
 INLINE void fetch(const float *row, int64_t columns)
 {
     for (int64_t c = 0; c < columns; c += 16) __builtin_prefetch(row + c, 1);
@@ -79,8 +80,7 @@ INLINE float *use_row(const matrix *a, int64_t id)
     return row_of(a, id);
 }
 
-/* The busiest rows: the first words, the last nodes of the tree. Threads together leave some 128 uses out at most: with
- * far more they would all make the same step. */
+/* The busiest are the first words and the last nodes of the tree. */
 static matrix matrix_of(const nn_words *w, float *rows, bool is_tree, arena *memory)
 {
     const int64_t all = w->n_words - is_tree;
