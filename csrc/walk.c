@@ -31,8 +31,8 @@ INLINE int64_t chosen(uint64_t word, int64_t n) { return (int64_t)((word * (uint
 
 /* ---- busy rows ---------------------------------------------------------------------------------------------------
  * Threads that write the same rows wait for each other's cache lines, and few words are most of a text. So each thread
- * has its own copies of the busiest rows, and adds what it has changed to the shared ones every few uses: all together leave out
- * some STALE of them at most, since with far more they would all make the same step.
+ * has its own copies of the busiest rows, and adds what it has changed to the shared ones every few uses: all together
+ * leave out some STALE of them at most, since with far more they would all make the same step.
  */
 enum { BUSY = 1024, STALE = 128 };
 
