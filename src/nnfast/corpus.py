@@ -417,6 +417,6 @@ def _count_sentences(
             least += 1
     flush()
     if not reader.words():
-        raise _empty("source")
+        raise _empty("sentences")
     found = reader.n_raw_words, reader.n_sentences
     return Counted(tuple(reader.words()), reader.counts(), *found, stream, None, cache)

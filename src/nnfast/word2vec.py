@@ -16,7 +16,6 @@ from nnfast import (
     backend,
     checks,
     corpus,
-    formats,
     progress,
     rng,
     threads,
@@ -422,7 +421,7 @@ class Word2Vec(WordModel):
         import json
 
         try:
-            tensors, metadata = safetensors.load(formats.existing(path))
+            tensors, metadata = safetensors.load(path)
         except FormatError as error:
             raise FormatError(
                 f"{error}; expected a model that nnfast.Word2Vec.save wrote. Of a model of gensim, "
