@@ -315,12 +315,28 @@ def test_readers(tmp_path: Path) -> None:
         ["one", "two"], ["three"], ["four\udcff", "five"],
     ]  # fmt: skip
     assert list(LineSentence(str(file), limit=1)) == [["one", "two", "three"]]
+    with open(file, "rb") as raw, open(file, encoding="utf-8", errors="replace") as text:
+        assert list(LineSentence(raw)) == list(LineSentence(raw)) == list(LineSentence(file))
+        assert list(LineSentence(text, limit=3))[1] == ["four\ufffd", "five"]
+        assert bits(model_of(LineSentence(raw))) == bits(model_of(list(LineSentence(file))))
     (tmp_path / "b.txt").write_text("six")
     assert list(PathLineSentences(tmp_path))[-1] == ["six"]
     assert list(PathLineSentences(file)) == list(LineSentence(file))
     assert list(Text8Corpus(file, 2)) == [["one", "two"], ["three", "four\udcff"], ["five"]]
     with pytest.raises(FileNotFoundError, match="no such file"):
         PathLineSentences(tmp_path / "none")
+
+
+def test_vectors_may_be_scaled_for_good() -> None:
+    model = model_of()
+    expected = model.wv.get_normed_vectors()
+    model.init_sims()
+    assert (model.wv.get_normed_vectors() == expected).all()
+    assert not np.allclose(np.linalg.norm(model.wv.vectors, axis=1), 1)
+    model.init_sims(replace=True)
+    assert (model.wv.vectors == expected).all()
+    model.train(SMALL)
+    assert np.shares_memory(model.wv.vectors, model._weights.syn0)
 
 
 def test_estimate_memory() -> None:

@@ -123,6 +123,15 @@ class KeyedRows:
             norms[norms == 0] = 1
             self.norms = norms
 
+    def unit_normalize_all(self) -> None:
+        """Scale all vectors to length 1; what they were is lost."""
+        self.vectors = self.get_normed_vectors()
+
+    def init_sims(self, replace: bool = False) -> None:
+        """Do nothing, or with `replace` `unit_normalize_all`: for scripts of gensim 3."""
+        if replace:
+            self.unit_normalize_all()
+
     def get_mean_vector(
         self,
         keys: Sequence[Key | Array] | Array,

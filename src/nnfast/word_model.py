@@ -105,6 +105,10 @@ class WordModel:
         """Begin anew with the vocabulary: draw the vectors that it began with."""
         self._draw(self._learned.vocabulary)
 
+    def init_sims(self, replace: bool = False) -> None:
+        """See `KeyedVectors.init_sims`."""
+        self.wv.init_sims(replace)
+
     def reset_from(self, other_model: WordModel) -> None:
         """Take another model's vocabulary and corpus, and begin anew."""
         self._draw(other_model._learned.vocabulary)
