@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["FormatError", "check_output", "existing", "replacing"]
+__all__ = ["FormatError", "check_output", "existing", "is_stream", "replacing"]
 
 
 class FormatError(ValueError):
@@ -29,7 +29,7 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 def check_output(path: Path, *inputs: Path) -> None:
     """Refuse, before any work, a file that could not be written or that is another one's place."""
-    if _is_stream(path):
+    if is_stream(path):
         return
     if path.is_dir():
         raise IsADirectoryError(f"{path}: expected a file to write, got a folder; name a file")
@@ -60,7 +60,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     The order write, fsync, rename, fsync of the folder is PostgreSQL's ``durable_rename``: without
     the last two, a power cut may leave an empty file under the new name.
     """
-    if _is_stream(Path(path)):
+    if is_stream(Path(path)):
         with open(path, "wb") as file:
             yield file
         return
@@ -84,7 +84,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         _fsync_folder(target.parent)
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
     """Whether a path is there and has no content that could be replaced: a device, a pipe."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
