@@ -48,7 +48,7 @@ class KeyedRows:
 
     @vectors.setter
     def vectors(self, vectors: ArrayLike) -> None:
-        array = np.asarray(vectors)
+        array = _array("vectors", vectors)
         if array.ndim != 2 or len(array) != len(self):
             raise ValueError(
                 f"vectors: expected shape ({len(self)}, vector_size), a row a word, "
@@ -217,7 +217,7 @@ class KeyedRows:
             The shapes do not fit.
         """
         listed: list[Key] = [keys] if isinstance(keys, SINGLE) else list(keys)
-        rows = np.asarray(weights, self._vectors.dtype)
+        rows = _array("weights", weights).astype(self._vectors.dtype, copy=False)
         rows = rows[None] if rows.ndim == 1 else rows
         if rows.shape != (len(listed), self.vector_size):
             raise ValueError(
@@ -371,6 +371,13 @@ class KeyedRows:
                 f"{name}: expected one for each of {len(self)} words, got shape {column.shape}"
             )
         return column
+
+
+def _array(name: str, rows: ArrayLike) -> Array:
+    try:
+        return np.asarray(rows)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected rows of numbers, all of one size: {error}") from None
 
 
 def unit(vector: Array) -> Array:
