@@ -189,6 +189,7 @@ def test_callbacks_of_gensims_kind() -> None:
         def on_epoch_end(self, model: Word2Vec) -> None:
             self.seen.append(model.get_latest_training_loss())
             self.nearest = model.wv.most_similar("city0", topn=1)
+            self.losses = list(model.history.history["loss"])
 
         def on_train_end(self, model: Word2Vec) -> None:
             self.seen.append("end")
@@ -199,6 +200,7 @@ def test_callbacks_of_gensims_kind() -> None:
     assert (begin, end) == ("begin", "end")
     assert 0 == at_0 < at_1 == still_1 < at_2 == model.get_latest_training_loss()
     assert logger.nearest == model.wv.most_similar("city0", topn=1)
+    assert logger.losses == model.history.history["loss"]
 
 
 def test_callbacks_of_ours(tmp_path: Path) -> None:

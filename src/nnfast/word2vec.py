@@ -303,7 +303,7 @@ class Word2Vec(WordModel):
         )
         self.history = History()
         forgets = LambdaCallback(on_epoch_end=self._forget_lengths)
-        listeners = [forgets, *listeners, self.history, *([] if shown is None else [shown])]
+        listeners = [forgets, self.history, *listeners, *([] if shown is None else [shown])]
         for listener in listeners:
             listener.model = self
         course = Course(job, epochs, encoded.n_words, listeners)
