@@ -195,12 +195,14 @@ def test_callbacks_of_gensims_kind() -> None:
             self.seen.append("end")
 
     logger = EpochLogger()
-    model = model_of(callbacks=[logger], compute_loss=True, epochs=2)
+    adding = nn.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(mine=epoch))
+    model = model_of(callbacks=[logger, adding], compute_loss=True, epochs=2)
     begin, at_0, at_1, still_1, at_2, end = logger.seen
     assert (begin, end) == ("begin", "end")
     assert 0 == at_0 < at_1 == still_1 < at_2 == model.get_latest_training_loss()
     assert logger.nearest == model.wv.most_similar("city0", topn=1)
     assert logger.losses == model.history.history["loss"]
+    assert model.history.history["mine"] == [0, 1]
 
 
 def test_callbacks_of_ours(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from nnfast import (
     word_training,
 )
 from nnfast.backups import BackupAndRestore
-from nnfast.callbacks import LambdaCallback
+from nnfast.callbacks import Callback, LambdaCallback
 from nnfast.corpus import Corpus
 from nnfast.formats import FormatError, safetensors
 from nnfast.history import History
@@ -33,7 +33,7 @@ from nnfast.vectors import KeyedVectors
 from nnfast.vocab import Vocabulary
 from nnfast.word_job import Word2VecJob
 from nnfast.word_model import WordModel
-from nnfast.word_training import CallbackAny2Vec, Course, Totals
+from nnfast.word_training import CallbackAny2Vec, Course, GensimCallback, Totals
 from nnfast.word_weights import Rows, Weights, padded
 
 __all__ = ["CallbackAny2Vec", "LineSentence", "PathLineSentences", "Text8Corpus", "Word2Vec"]
@@ -303,7 +303,9 @@ class Word2Vec(WordModel):
         )
         self.history = History()
         forgets = LambdaCallback(on_epoch_end=self._forget_lengths)
-        listeners = [forgets, self.history, *listeners, *([] if shown is None else [shown])]
+        listeners = [forgets, *listeners, self.history]
+        listeners.sort(key=_is_gensims)  # gensim's see the history; ours may add to it
+        listeners += [] if shown is None else [shown]
         for listener in listeners:
             listener.model = self
         course = Course(job, epochs, encoded.n_words, listeners)
@@ -481,6 +483,10 @@ class Word2Vec(WordModel):
         outputs = parts.get("syn1neg"), parts.get("syn1")
         self._take(Weights(vocabulary, size, parts["vectors"], *outputs))
         self.wv.expandos |= wv.expandos
+
+
+def _is_gensims(callback: Callback) -> bool:
+    return isinstance(callback, GensimCallback)
 
 
 def _rate(name: str, value: Any) -> float:
