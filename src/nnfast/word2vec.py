@@ -27,6 +27,7 @@ from nnfast.corpus import Corpus
 from nnfast.formats import FormatError, safetensors
 from nnfast.history import History
 from nnfast.keyed_rows import FORMAT
+from nnfast.listeners import Listeners
 from nnfast.sources import AnyPath, PathLineSentences, Source, Text8Corpus
 from nnfast.texts import MAX_SENTENCE_LENGTH, LineSentence
 from nnfast.vectors import KeyedVectors
@@ -308,7 +309,7 @@ class Word2Vec(WordModel):
         listeners += [] if shown is None else [shown]
         for listener in listeners:
             listener.model = self
-        course = Course(job, epochs, encoded.n_words, listeners)
+        course = Course(job, epochs, encoded.n_words, Listeners(listeners))
         found = None
         if checkpoint is not None:
             course.backup = BackupAndRestore(checkpoint)
