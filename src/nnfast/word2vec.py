@@ -26,9 +26,9 @@ from nnfast.callbacks import Callback, LambdaCallback
 from nnfast.corpus import Corpus
 from nnfast.formats import FormatError, safetensors
 from nnfast.history import History
-from nnfast.keyed_rows import FORMAT
 from nnfast.listeners import Listeners
 from nnfast.sources import AnyPath, PathLineSentences, Source, Text8Corpus
+from nnfast.stored_rows import FORMAT
 from nnfast.texts import MAX_SENTENCE_LENGTH, LineSentence
 from nnfast.vectors import KeyedVectors
 from nnfast.vocab import Vocabulary
