@@ -354,7 +354,7 @@ class KeyedVectors(StoredRows):
         words, vectors = self._first(restrict_vocab)
         return task.evaluate(first_rows(words, case_insensitive), vectors, read, dummy4unknown)
 
-    # --- a picture ----------------------------------------------------------------------------------
+    # --- a picture --------------------------------------------------------------------------------
 
     def plot(self, words: Sequence[Key], path: str | os.PathLike[str] | None = None) -> Any:
         """Draw words on the plane on which their vectors, of length 1, differ most.
