@@ -624,12 +624,30 @@ def test_the_bar_shows_words_a_second_and_the_time_left(
     monkeypatch.setattr(nn.progress, "_redraws", lambda stream: True)
     model_of(epochs=2, compute_loss=True)
     drawn = capsys.readouterr().err
+    assert "Reading" not in drawn  # it took no time
     assert "Epoch 2/2 [========================] 100% " in drawn
     assert " words/s, 0:00 left  loss " in drawn
     model_of(epochs=2, verbose=0)
     assert capsys.readouterr().err == ""
     model_of(epochs=2, verbose=2)
     assert capsys.readouterr().out.count("Epoch ") == 2
+
+
+def test_a_line_shows_what_has_been_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "text"
+    file.write_text("".join(" ".join(sentence) + "\n" for sentence in SMALL))
+    monkeypatch.setattr(nn.progress, "_redraws", lambda stream: True)
+    monkeypatch.setattr(nn.progress, "_SECONDS_OF_A_LINE", 0.0)
+    model = model_of(None, corpus_file=file)
+    line = "Reading 100%, 1,400 words"
+    wiped = f"\r{line}\r{' ' * len(line)}\r"
+    assert wiped + "\rEpoch 1/5" in capsys.readouterr().err
+    model.train(iter(SMALL), epochs=1)
+    assert capsys.readouterr().err.startswith("\rReading 1,400 words\r  ")
+    model_of(verbose=2)
+    assert capsys.readouterr().err == ""
 
 
 # ---- bad input ----

@@ -354,12 +354,14 @@ class Word2Vec(WordModel):
         mark = source.mark()
         if self._corpus is None or not mark.is_same(self._mark):
             self._corpus = self._mark = None
-            self._corpus = corpus.encode(
-                source.read,
-                self._learned.vocabulary,
-                max_sentence_length=source.max_sentence_length,
-                cache=self._cache,
-            )
+            with progress.reading(self.verbose) as tell:
+                self._corpus = corpus.encode(
+                    source.read,
+                    self._learned.vocabulary,
+                    max_sentence_length=source.max_sentence_length,
+                    cache=self._cache,
+                    progress=tell,
+                )
             self._mark = mark
         return self._corpus
 
