@@ -396,8 +396,8 @@ WRONG = {
     "None": ([["a", None]], TypeError, "got None of type NoneType"),
     "lists in lists": ([[["a"]]], TypeError, "unhashable type: 'list'"),
     "negative": ([[1, -1]], ValueError, "expected str or integers >= 0 as tokens, got -1"),
-    "nothing": ([], ValueError, "source: expected words, got an empty corpus"),
-    "empty sentences": ([[], []], ValueError, "source: expected words, got an empty corpus"),
+    "nothing": ([], ValueError, "sentences: expected words, got an empty corpus"),
+    "empty sentences": ([[], []], ValueError, "sentences: expected words, got an empty corpus"),
     "no iterable": (
         5,
         TypeError,

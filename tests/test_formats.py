@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -325,9 +326,35 @@ def test_mode_and_links(file: Path) -> None:
     assert list(st.load(file)[0]) == ["new"]
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+def test_places_where_no_file_can_be(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"x: there is no folder .*none; create it first"):
         st.save(tmp_path / "none" / "x", {"x": np.ones(1)})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder: expected a file to write, got a folder"):
+        st.save(tmp_path / "folder", {"x": np.ones(1)})
+    assert [file.name for file in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_a_full_disk_says_which_file_was_written(file: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=f"'{file}'"), formats.replacing(file):
+        raise full
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_is_written_to_and_stays(file: Path) -> None:
+    """As is a device: /dev/null, replaced by a file, would break the machine."""
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        st.save(file, {"x": np.ones(3)})
+        written = os.read(reader, 1 << 12)
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(file.stat().st_mode)
+    file.unlink()
+    st.save(file, {"x": np.ones(3)})
+    assert file.read_bytes() == written
 
 
 def test_reading_runs_no_code() -> None:

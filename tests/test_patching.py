@@ -17,66 +17,20 @@ pytest.importorskip("sklearn")
 
 pytestmark = needs_native
 
-GRID_SEARCH = """
-    import sys
-    from sklearn.datasets import load_iris
-    from sklearn.model_selection import GridSearchCV, train_test_split
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.metrics import classification_report
+EXAMPLES = Path(__file__).parents[1] / "examples" / "scikit_learn"
+SMALL_DATA = {"return_X_y=True": "n_class=4, return_X_y=True"}
+QUICK_SEARCH = {**SMALL_DATA, "max_iter=1000": "max_iter=5"}
 
-    if __name__ == "__main__":
-        X, y = load_iris(return_X_y=True)
-        X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
-        parameters = {"hidden_layer_sizes": [(10,), (20, 10)], "alpha": [1e-4, 1e-1]}
-        search = GridSearchCV(MLPClassifier(random_state=1, max_iter=40), parameters, cv=3, n_jobs=int(sys.argv[1]))
-        search.fit(X_train, y_train)
-        print(search.best_params_, f"{search.best_score_:.6f}")
-        print(classification_report(y_test, search.predict(X_test), zero_division=0))
-"""
-
-PIPELINE = """
-    import warnings
-    import numpy as np
-    from sklearn.datasets import load_digits
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.model_selection import cross_val_score
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    warnings.filterwarnings("ignore", category=ConvergenceWarning, module="sklearn")
-    X, y = load_digits(return_X_y=True)
-    model = Pipeline([
-        ("scale", StandardScaler()),
-        ("net", MLPClassifier((50,), early_stopping=True, random_state=0, max_iter=12, verbose=True)),
-    ])
-    model.fit(X[:1500], y[:1500])
-    print(model["net"].n_iter_, model["net"].best_validation_score_, model.score(X[1500:], y[1500:]))
-    print(cross_val_score(model, X[:300], y[:300], cv=2).round(6))
-    print(model.predict_proba(X[:2]).round(6))
-"""
-
-STREAM = """
-    import pickle
-    import numpy as np
-    from sklearn.datasets import make_regression
-    from sklearn.neural_network import MLPRegressor
-
-    X, y = make_regression(2000, 20, noise=1, random_state=0)
-    y = (y - y.mean()) / y.std()
-    model = MLPRegressor(hidden_layer_sizes=(30,), solver="sgd", learning_rate_init=0.01, random_state=0)
-    for start in range(0, 1600, 100):
-        model.partial_fit(X[start : start + 100], y[start : start + 100])
-        model = pickle.loads(pickle.dumps(model))
-        print(model.t_, f"{model.loss_:.9f}", f"{model.score(X[1600:], y[1600:]):.9f}")
-"""
-
-SCRIPTS = {
-    "grid search": (GRID_SEARCH, ("1",)),
-    "grid search of 2 processes": (GRID_SEARCH, ("2",)),
-    "pipeline": (PIPELINE, ()),
-    "stream": (STREAM, ()),
+SCRIPTS: dict[str, tuple[str, dict[str, str]]] = {
+    "grid search": ("grid_search.py", QUICK_SEARCH),
+    "grid search of 2 processes": ("grid_search.py", {**QUICK_SEARCH, "cv=3": "cv=3, n_jobs=2"}),
+    "pipeline": (
+        "pipeline.py",
+        {**SMALL_DATA, "cv=10": "cv=3", "random_state": "verbose=True, random_state"},
+    ),
+    "stream": ("stream.py", {"120_000": "3_000", "100_000": "2_000", "1000": "100"}),
 }
+"""The examples, and what is replaced in them for the sake of time, or to print more."""
 
 
 def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -98,16 +52,20 @@ def written(folder: Path, code: str, name: str = "script.py") -> str:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_unmodified_scripts(name: str, tmp_path: Path) -> None:
-    code, arguments = SCRIPTS[name]
+    file, changes = SCRIPTS[name]
+    code = (EXAMPLES / file).read_text()
+    for old, new in changes.items():
+        assert old in code
+        code = code.replace(old, new)
     script = written(tmp_path, code)
-    plain = python("-W", "ignore", script, *arguments)
-    fast = python("-W", "ignore", "-m", "nnfast", "run", script, *arguments, NNFAST_VERBOSE="INFO")
+    plain = python("-W", "ignore", script)
+    fast = python("-W", "ignore", "-m", "nnfast", "run", script, NNFAST_VERBOSE="INFO")
     assert fast.stdout == plain.stdout
     calls = [line for line in fast.stderr.splitlines() if line.startswith("nnfast: MLP")]
     assert sum("fit: runs on nnfast" in line for line in calls) >= 3
     assert "fell back" not in fast.stderr
-    if name == "grid search of 2 processes":  # 12 fits there, the best one here
-        assert sum(line == "nnfast: MLPClassifier.fit: runs on nnfast" for line in calls) == 13
+    if name == "grid search of 2 processes":  # 24 fits there, the best one here
+        assert sum(line == "nnfast: MLPClassifier.fit: runs on nnfast" for line in calls) == 25
 
 
 ECHO = """

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnfast.formats import FormatError
-from nnfast.phrases import ENGLISH_CONNECTOR_WORDS, Phrases
+from nnfast.phrases import ENGLISH_CONNECTOR_WORDS, FrozenPhrases, Phraser, Phrases
 from nnfast.texts import LineSentence
 
 CITY = [
@@ -151,6 +151,24 @@ def test_files(tmp_path: Path) -> None:
     again.add_vocab(CITY)
 
 
+def test_frozen_phrases_keep_no_counts(tmp_path: Path) -> None:
+    phrases = Phrases([*CITY, *[["bank", "of", "america"]] * 2], 1, 0.1, connector_words=["of"])
+    frozen = phrases.freeze()
+    assert Phraser is FrozenPhrases
+    assert not hasattr(frozen, "add_vocab")
+    frozen.save(tmp_path / "frozen.json")
+    found = phrases.export_phrases()
+    phrases.add_vocab([["york", "new"]] * 99)
+    for each in (frozen, FrozenPhrases(frozen), FrozenPhrases.load(tmp_path / "frozen.json")):
+        assert each.phrasegrams == found != phrases.export_phrases()
+        assert list(each[[["new", "york"], ["bank", "of", "america"]]]) == [
+            ["new_york"],
+            ["bank_of_america"],
+        ]
+    with pytest.raises(FormatError, match=r"as Phrases\.save writes them"):
+        Phrases.load(tmp_path / "frozen.json")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -203,6 +221,8 @@ def test_gensim_finds_the_same(settings: dict[str, Any]) -> None:
         assert ours.export_phrases() == gensim.export_phrases()
         assert len(ours.export_phrases()) > 5
     assert list(ours[sentences]) == list(gensim[sentences])
+    assert ours.freeze().phrasegrams == gensim.freeze().phrasegrams
+    assert list(Phraser(ours)[sentences]) == list(gensim.freeze()[sentences])
     assert ours.find_phrases(sentences) == gensim.find_phrases(sentences)
     assert ours.corpus_word_count == gensim.corpus_word_count
 

@@ -344,8 +344,12 @@ def test_what_is_no_file(tmp_path: Path, ours: KeyedVectors) -> None:
         load(tmp_path)
     with pytest.raises(FileNotFoundError, match="nothing: no such file"):
         load(tmp_path / "nothing")
-    with pytest.raises(IsADirectoryError, match="expected a file, got a folder"):
+    with pytest.raises(IsADirectoryError, match="expected a file to write, got a folder"):
         ours.save_word2vec_format(tmp_path)
+    with pytest.raises(IsADirectoryError, match="expected a file, got a folder"):
+        KeyedVectors.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nothing: no such file"):
+        KeyedVectors.load(tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []
 
 

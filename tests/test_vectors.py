@@ -243,6 +243,8 @@ def test_unknown_words(ours: KeyedVectors) -> None:
         (lambda v: v.get_mean_vector(WORDS[:2], [1]), ValueError, "one for each of 2 keys"),
         (lambda v: v.n_similarity(["word1"], []), ZeroDivisionError, "at least one word in each"),
         (lambda v: v.add_vectors(["a"], OTHER[:3]), ValueError, r"expected shape \(1, 20\)"),
+        (lambda v: v.add_vectors(["a", "b"], [[1, 2], [1]]), ValueError, "weights: .* of one size"),
+        (lambda v: KeyedVectors(["a", "b"], [[1, 2], [1]]), ValueError, "vectors: .* of one size"),
         (lambda v: v.set_vecattr("word1", "count", 2.5), TypeError, "expected int64, got 2.5"),
         (lambda v: v.plot(["word1"]), ValueError, "at least two words"),
         (lambda v: v.plot("word1"), ValueError, "at least two words"),

@@ -189,16 +189,20 @@ def test_callbacks_of_gensims_kind() -> None:
         def on_epoch_end(self, model: Word2Vec) -> None:
             self.seen.append(model.get_latest_training_loss())
             self.nearest = model.wv.most_similar("city0", topn=1)
+            self.losses = list(model.history.history["loss"])
 
         def on_train_end(self, model: Word2Vec) -> None:
             self.seen.append("end")
 
     logger = EpochLogger()
-    model = model_of(callbacks=[logger], compute_loss=True, epochs=2)
+    adding = nn.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(mine=epoch))
+    model = model_of(callbacks=[logger, adding], compute_loss=True, epochs=2)
     begin, at_0, at_1, still_1, at_2, end = logger.seen
     assert (begin, end) == ("begin", "end")
     assert 0 == at_0 < at_1 == still_1 < at_2 == model.get_latest_training_loss()
     assert logger.nearest == model.wv.most_similar("city0", topn=1)
+    assert logger.losses == model.history.history["loss"]
+    assert model.history.history["mine"] == [0, 1]
 
 
 def test_callbacks_of_ours(tmp_path: Path) -> None:
@@ -315,12 +319,28 @@ def test_readers(tmp_path: Path) -> None:
         ["one", "two"], ["three"], ["four\udcff", "five"],
     ]  # fmt: skip
     assert list(LineSentence(str(file), limit=1)) == [["one", "two", "three"]]
+    with open(file, "rb") as raw, open(file, encoding="utf-8", errors="replace") as text:
+        assert list(LineSentence(raw)) == list(LineSentence(raw)) == list(LineSentence(file))
+        assert list(LineSentence(text, limit=3))[1] == ["four\ufffd", "five"]
+        assert bits(model_of(LineSentence(raw))) == bits(model_of(list(LineSentence(file))))
     (tmp_path / "b.txt").write_text("six")
     assert list(PathLineSentences(tmp_path))[-1] == ["six"]
     assert list(PathLineSentences(file)) == list(LineSentence(file))
     assert list(Text8Corpus(file, 2)) == [["one", "two"], ["three", "four\udcff"], ["five"]]
     with pytest.raises(FileNotFoundError, match="no such file"):
         PathLineSentences(tmp_path / "none")
+
+
+def test_vectors_may_be_scaled_for_good() -> None:
+    model = model_of()
+    expected = model.wv.get_normed_vectors()
+    model.init_sims()
+    assert (model.wv.get_normed_vectors() == expected).all()
+    assert not np.allclose(np.linalg.norm(model.wv.vectors, axis=1), 1)
+    model.init_sims(replace=True)
+    assert (model.wv.vectors == expected).all()
+    model.train(SMALL)
+    assert np.shares_memory(model.wv.vectors, model._weights.syn0)
 
 
 def test_estimate_memory() -> None:
@@ -604,12 +624,30 @@ def test_the_bar_shows_words_a_second_and_the_time_left(
     monkeypatch.setattr(nn.progress, "_redraws", lambda stream: True)
     model_of(epochs=2, compute_loss=True)
     drawn = capsys.readouterr().err
+    assert "Reading" not in drawn  # it took no time
     assert "Epoch 2/2 [========================] 100% " in drawn
     assert " words/s, 0:00 left  loss " in drawn
     model_of(epochs=2, verbose=0)
     assert capsys.readouterr().err == ""
     model_of(epochs=2, verbose=2)
     assert capsys.readouterr().out.count("Epoch ") == 2
+
+
+def test_a_line_shows_what_has_been_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "text"
+    file.write_text("".join(" ".join(sentence) + "\n" for sentence in SMALL))
+    monkeypatch.setattr(nn.progress, "_redraws", lambda stream: True)
+    monkeypatch.setattr(nn.progress, "_SECONDS_OF_A_LINE", 0.0)
+    model = model_of(None, corpus_file=file)
+    line = "Reading 100%, 1,400 words"
+    wiped = f"\r{line}\r{' ' * len(line)}\r"
+    assert wiped + "\rEpoch 1/5" in capsys.readouterr().err
+    model.train(iter(SMALL), epochs=1)
+    assert capsys.readouterr().err.startswith("\rReading 1,400 words\r  ")
+    model_of(verbose=2)
+    assert capsys.readouterr().err == ""
 
 
 # ---- bad input ----

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -210,6 +211,28 @@ def test_bad_input_is_one_line(
     assert "Traceback" not in error + out
     assert corpus.read_bytes() == before
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("binary", [0, 1])
+def test_a_full_disk_is_found_before_training(
+    binary: int,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = tmp_path / "vectors"
+    arguments = ["-train", corpus, "-output", output, "-binary", binary]
+    assert train(*arguments) == 0
+    before = output.read_bytes()
+    free = SimpleNamespace(free=1.2 * len(before))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free)
+    assert train(*arguments) == 0
+    monkeypatch.setattr(nn.Word2Vec, "train", lambda *_, **__: pytest.fail("it has begun"))
+    free.free = 0.8 * len(before)
+    assert train(*arguments) == 1
+    assert "vectors: expected room for vectors of about" in capsys.readouterr().err
+    assert output.read_bytes() == before
 
 
 @needs_native

@@ -262,3 +262,6 @@ def test_aligned_rows() -> None:
     assert rows.ctypes.data % 64 == 0
     assert not rows.any()
     assert aligned_rows(0, 4).shape == (0, 16)
+    for size in (10**12, 10**20):
+        with pytest.raises(MemoryError, match="lower vector_size"):
+            aligned_rows(1000, size)

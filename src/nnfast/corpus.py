@@ -188,8 +188,8 @@ def count(
     """
     longest = checks.integer("max_sentence_length", max_sentence_length, 1)
     limit = None if max_vocab_size is None else checks.integer("max_vocab_size", max_vocab_size, 1)
-    if isinstance(source, LineSentence) and source.limit is None:
-        longest, source = min(longest, source.max_sentence_length), source.source
+    if isinstance(source, LineSentence) and source.path is not None:
+        longest, source = min(longest, source.max_sentence_length), source.path
     held = None if cache is None else Path(os.path.realpath(cache))
     if not isinstance(source, (str, os.PathLike)):
         if held is not None:
@@ -417,6 +417,6 @@ def _count_sentences(
             least += 1
     flush()
     if not reader.words():
-        raise _empty("source")
+        raise _empty("sentences")
     found = reader.n_raw_words, reader.n_sentences
     return Counted(tuple(reader.words()), reader.counts(), *found, stream, None, cache)

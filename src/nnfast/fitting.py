@@ -16,6 +16,7 @@ from nnfast.callbacks import Callback, LearningRate
 from nnfast.feeds import Batches
 from nnfast.history import History
 from nnfast.inputs import Samples
+from nnfast.listeners import Listeners
 from nnfast.losses import AnyLoss
 from nnfast.metrics import Metric
 from nnfast.optimizers import Optimizer
@@ -79,16 +80,15 @@ def fit(
     else:
         feed = _Rows(network, data, rule, batch_size, shuffle, threads)
     history, backup = History(), None
-    listeners: list[Callback] = []
+    told: list[Callback] = []
     for callback in [*callbacks, history]:
         if not isinstance(callback, BackupAndRestore):
-            listeners.append(callback)
+            told.append(callback)
         elif backup is not None:
             raise ValueError("callbacks: expected at most one BackupAndRestore, got two")
         else:
             backup = callback
-
-    kept = [each for each in listeners if type(each).get_state is not Callback.get_state]
+    listeners = Listeners(told if shown is None else [*told, shown])
     checkpoint = None
     if backup is None:
         network.state.started = None
@@ -101,7 +101,7 @@ def fit(
             **feed.facts(),
             validation_data=backups.described(validation),
             metrics=", ".join(watched),
-            callbacks=", ".join(type(callback).__name__ for callback in kept),
+            callbacks=listeners.names,
             initial_epoch=initial_epoch,
         )
         checkpoint = backup.find(network.state, lambda: backups.digest_of(network), facts)
@@ -112,8 +112,7 @@ def fit(
         rate=LearningRate(rule),
         watched=watched,
         validation=validation,
-        listeners=listeners if shown is None else [*listeners, shown],
-        kept=kept,
+        listeners=listeners,
         backup=backup,
         saved=Snapshot(network),
         epoch=initial_epoch,
@@ -252,8 +251,6 @@ class _Course:
 
     Attributes
     ----------
-    kept : list of Callback
-        Those of the listeners that have a state.
     epoch, before : int
         The epoch under way, and the steps of this `fit` before it.
     total : Totals
@@ -269,8 +266,7 @@ class _Course:
     rate: LearningRate
     watched: Mapping[str, Metric]
     validation: Samples | None
-    listeners: list[Callback]
-    kept: list[Callback]
+    listeners: Listeners
     backup: BackupAndRestore | None
     saved: Snapshot
     epoch: int
@@ -285,19 +281,11 @@ class _Course:
             done = checkpoint["epoch"] - initial_epoch
             self.feed.set_state(checkpoint["feed"], done, checkpoint["total"]["steps"])
         params = {"epochs": epochs, "initial_epoch": initial_epoch, "steps": self.feed.steps}
-        for listener in self.listeners:
-            listener.params, listener.rate = params, self.rate
-            listener.stop_training = False
-        with contextlib.ExitStack() as ends:
-            for listener in reversed(self.listeners):
-                ends.callback(listener.on_train_end)
-            for listener in self.listeners:
-                listener.on_train_begin()
+        with self.listeners.training(params, self.rate):
             if checkpoint is not None:
                 self._go_on(checkpoint)
             while self.epoch < epochs and not self.stopped:
-                for listener in self.listeners:
-                    listener.on_epoch_begin(self.epoch)
+                self.listeners.begin_epoch(self.epoch)
                 if checkpoint is not None and self.total.steps:
                     self._go_on(checkpoint)  # it was taken after `on_epoch_begin`
                 else:
@@ -311,9 +299,8 @@ class _Course:
         network, rule = self.network, self.rate.rule()
         jobs = self.feed.jobs(self.epoch, rule, self.total, self.watched, self._until_checkpoint)
         with contextlib.closing(jobs):
-            training.drive(
-                jobs, self.total, self.watched, network.state, self._tell, self._save_if_due
-            )
+            tell = self.listeners.progress
+            training.drive(jobs, self.total, self.watched, network.state, tell, self._save_if_due)
         if self.total.finite and np.isfinite(network.theta).all():
             return True
         self.saved.restore()
@@ -329,18 +316,12 @@ class _Course:
         if self.validation is not None:
             found = training.evaluate_samples(network, self.validation, self.watched, self.threads)
             logs |= {f"val_{name}": value for name, value in found.items()}
-        for listener in self.listeners:
-            listener.on_epoch_end(self.epoch, logs)
+        self.stopped = self.listeners.end_epoch(self.epoch, logs)
         self.epoch += 1
         self.before += self.total.steps
         self.total = Totals()
-        self.stopped = any(listener.stop_training for listener in self.listeners)
         if self.backup is not None and self.backup.is_due(self.before):
             self.backup.save(self._tree())
-
-    def _tell(self, step: int, logs: dict[str, float]) -> None:
-        for listener in self.listeners:
-            listener.on_progress(step, logs)
 
     def _until_checkpoint(self) -> int | None:
         if self.backup is None or self.backup.steps is None:
@@ -368,10 +349,7 @@ class _Course:
             "learning_rate": self.rate.chosen,
             "feed": self.feed.get_state(),
             "stopped": self.stopped,
-            "callbacks": {
-                f"{place} {type(callback).__name__}": callback.get_state()
-                for place, callback in enumerate(self.kept)
-            },
+            "callbacks": self.listeners.get_state(),
         }
 
     def _go_on(self, tree: Mapping[str, Any]) -> None:
@@ -388,8 +366,7 @@ class _Course:
             self.saved.set_state(tree["start"])
         self.rate.chosen = tree["learning_rate"]
         self.stopped = tree["stopped"]
-        for callback, kept in zip(self.kept, tree["callbacks"].values(), strict=True):
-            callback.set_state(kept)
+        self.listeners.set_state(tree["callbacks"])
 
 
 def _check_of_batches(

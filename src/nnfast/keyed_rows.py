@@ -1,16 +1,12 @@
-"""Rows of numbers by key: look-up, norms, means, attributes, one file of all. gensim's names."""
+"""Rows of numbers by key: look-up, norms, means, attributes. gensim's names."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from nnfast import checks
-from nnfast.formats import FormatError, safetensors
 
 Array = NDArray[Any]
 Key = str | int
@@ -18,11 +14,6 @@ Key = str | int
 
 SINGLE = (str, int, np.integer)
 """Types of keys."""
-
-FORMAT = {"nnfast.vectors": "1"}
-"""What the metadata of a file of vectors says."""
-
-_VECTORS, _WORDS, _ATTRIBUTE = "vectors", "words", "attribute."
 
 
 class KeyedRows:
@@ -48,7 +39,7 @@ class KeyedRows:
 
     @vectors.setter
     def vectors(self, vectors: ArrayLike) -> None:
-        array = np.asarray(vectors)
+        array = _array("vectors", vectors)
         if array.ndim != 2 or len(array) != len(self):
             raise ValueError(
                 f"vectors: expected shape ({len(self)}, vector_size), a row a word, "
@@ -122,6 +113,15 @@ class KeyedRows:
             norms = np.sqrt(np.einsum("ij,ij->i", self._vectors, self._vectors, dtype=dtype))
             norms[norms == 0] = 1
             self.norms = norms
+
+    def unit_normalize_all(self) -> None:
+        """Scale all vectors to length 1; what they were is lost."""
+        self.vectors = self.get_normed_vectors()
+
+    def init_sims(self, replace: bool = False) -> None:
+        """Do nothing, or with `replace` `unit_normalize_all`: for scripts of gensim 3."""
+        if replace:
+            self.unit_normalize_all()
 
     def get_mean_vector(
         self,
@@ -208,7 +208,7 @@ class KeyedRows:
             The shapes do not fit.
         """
         listed: list[Key] = [keys] if isinstance(keys, SINGLE) else list(keys)
-        rows = np.asarray(weights, self._vectors.dtype)
+        rows = _array("weights", weights).astype(self._vectors.dtype, copy=False)
         rows = rows[None] if rows.ndim == 1 else rows
         if rows.shape != (len(listed), self.vector_size):
             raise ValueError(
@@ -257,75 +257,6 @@ class KeyedRows:
             raise TypeError(f"attribute {attr!r}: expected {column.dtype}, got {val!r:.100}")
         column[index] = val
 
-    # --- one file ---------------------------------------------------------------------------------
-
-    def save(self, fname: str | os.PathLike[str]) -> None:
-        """Write all of it to one file, whole or not at all.
-
-        The file is safetensors: "vectors", "words" (JSON) and the attributes that are numbers.
-
-        Raises
-        ------
-        FormatError
-            An attribute is no number.
-        OSError
-            The file cannot be written; an older one stays as it was.
-        """
-        safetensors.save(fname, self.tensors(), FORMAT)
-
-    def tensors(self) -> dict[str, Array]:
-        """Return what `save` writes, by name."""
-        import json
-
-        words = np.frombuffer(json.dumps(self.index_to_key, default=int).encode(), np.uint8)
-        columns = {_ATTRIBUTE + name: column for name, column in self.expandos.items()}
-        return {_VECTORS: self._vectors, _WORDS: words, **columns}
-
-    @classmethod
-    def load(cls, fname: str | os.PathLike[str], mmap: str | None = None) -> Self:
-        """Read what `save` wrote.
-
-        Parameters
-        ----------
-        fname
-        mmap
-            With "r" the vectors stay in the file and are read as they are used, by all processes
-            from the same memory; they are read-only.
-
-        Raises
-        ------
-        FormatError
-            The file is damaged, or another one.
-        """
-        if mmap not in (None, "r"):
-            raise checks.unknown("mmap", mmap, ["r"])
-        tensors, metadata = safetensors.load(fname, frozenset({_VECTORS} if mmap else ()))
-        return cls.of_tensors(fname, tensors, metadata)
-
-    @classmethod
-    def of_tensors(
-        cls,
-        fname: str | os.PathLike[str],
-        tensors: Mapping[str, Array],
-        metadata: Mapping[str, str],
-    ) -> Self:
-        """Return what a file held; FormatError if it is another one. Other tensors are left."""
-        import json
-
-        if not FORMAT.items() <= metadata.items() or not {_VECTORS, _WORDS} <= tensors.keys():
-            raise FormatError(
-                f"{os.fspath(fname)}: expected vectors that KeyedVectors.save wrote, got another "
-                "file; word2vec's own are read by KeyedVectors.load_word2vec_format"
-            )
-        try:
-            rows = cls(json.loads(tensors[_WORDS].tobytes()), tensors[_VECTORS])
-            for name, column in tensors.items():
-                if name.startswith(_ATTRIBUTE):
-                    rows.expandos[name.removeprefix(_ATTRIBUTE)] = rows._column(name, column)
-        except (ValueError, TypeError) as error:
-            raise FormatError(f"{os.fspath(fname)}: {error}") from None
-        return rows
-
     # --- inside -----------------------------------------------------------------------------------
 
     def _find(self, key: Any) -> int:
@@ -362,6 +293,13 @@ class KeyedRows:
                 f"{name}: expected one for each of {len(self)} words, got shape {column.shape}"
             )
         return column
+
+
+def _array(name: str, rows: ArrayLike) -> Array:
+    try:
+        return np.asarray(rows)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected rows of numbers, all of one size: {error}") from None
 
 
 def unit(vector: Array) -> Array:

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice, pairwise
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 from nnfast import checks
 from nnfast.formats import FormatError, existing, replacing
@@ -26,10 +26,121 @@ ENGLISH_CONNECTOR_WORDS = frozenset((*_ARTICLES, *_PREPOSITIONS, "and", "or"))
 Scoring = Literal["default", "npmi"]
 Candidate = tuple[str, ...]
 
-_FORMAT = "nnfast phrases 1"
+
+class _Joiner:
+    """Phrases by their words, and what joins them in sentences."""
+
+    _FORMAT: ClassVar[str]
+    delimiter: str
+    connector_words: frozenset[str]
+
+    def __getitem__(self, sentence: Iterable[Any]) -> Any:
+        """Return the sentence with its phrases joined.
+
+        A corpus, an iterable of sentences, gives an iterable of such lists, as often as the corpus
+        can be iterated over.
+        """
+        rest = iter(tokens_of(sentence))
+        begin = list(islice(rest, 1))
+        whole: Any = chain(begin, rest) if rest is sentence else sentence
+        if not begin or isinstance(begin[0], str):
+            return [token for token, _ in self.analyze_sentence(whole)]
+        return _Joined(self, whole)
+
+    def find_phrases(
+        self, sentences: str | os.PathLike[str] | Iterable[Iterable[str]]
+    ) -> dict[str, float]:
+        """Return the phrases that stand in these sentences, and their scores."""
+        return {
+            token: score
+            for sentence in _lists(sentences)
+            for token, score in self.analyze_sentence(sentence)
+            if score is not None
+        }
+
+    def export_phrases(self) -> dict[str, float]:
+        """Return all phrases, and their scores."""
+        return {self.delimiter.join(pair): score for pair, score in self._found().items()}
+
+    def analyze_sentence(self, sentence: Iterable[str]) -> Iterator[tuple[str, float | None]]:
+        """Yield each phrase with its score, and each other word with None, from left to right."""
+        found = self._found()
+        waiting: list[str] = []  # a word that may begin a phrase, and connectors behind it
+        for word in sentence:
+            if word in self.connector_words:
+                if waiting:
+                    waiting.append(word)
+                else:
+                    yield word, None
+                continue
+            score = found.get((*waiting, word)) if waiting else None
+            if score is not None:
+                yield self.delimiter.join((*waiting, word)), score
+                waiting = []
+                continue
+            for single in waiting:
+                yield single, None
+            waiting = [word]
+        for single in waiting:
+            yield single, None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as JSON, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; an older one stays as it was.
+        """
+        import json
+
+        tree = {
+            "format": self._FORMAT,
+            "delimiter": self.delimiter,
+            "connector_words": sorted(self.connector_words),
+            **self._tree(),
+        }
+        with replacing(path) as file:
+            file.write(json.dumps(tree).encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` has written.
+
+        Raises
+        ------
+        FormatError
+            The file is something else.
+        FileNotFoundError, IsADirectoryError, OSError
+        """
+        import json
+
+        try:
+            tree = json.loads(existing(path).read_bytes())
+            if tree.pop("format") != cls._FORMAT:
+                raise ValueError("of another format")
+            return cls._of_tree(tree)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FormatError(
+                f"{os.fspath(path)}: expected phrases as {cls.__name__}.save writes them "
+                f"({error}); check the name"
+            ) from None
+
+    def _found(self) -> dict[Candidate, float]:
+        """Return the phrases by their words, and their scores."""
+        raise NotImplementedError
+
+    def _tree(self) -> dict[str, Any]:
+        """Return what a file holds besides delimiter and connectors."""
+        raise NotImplementedError
+
+    @classmethod
+    def _of_tree(cls, tree: dict[str, Any]) -> Self:
+        """Return what a file held."""
+        raise NotImplementedError
 
 
-class Phrases:
+class Phrases(_Joiner):
     """Finds phrases of two words by their counts.
 
     Apply a second model to the sentences of a first one for phrases of three and four words.
@@ -48,6 +159,8 @@ class Phrases:
         forgotten, the next time those below 2, and so on.
     delimiter
         What stands between the words of a phrase.
+    progress_per
+        Taken for gensim's sake, and unused.
     scoring
         Of words a, b with counts n_a, n_b, n_ab among N tokens, and L different words and pairs:
         "default" is (n_ab - min_count) / (n_a * n_b) * L, as in Mikolov's paper but for the factor;
@@ -61,6 +174,8 @@ class Phrases:
     stay two things, so phrases of phrases are scored as what they are made of.
     """
 
+    _FORMAT = "nnfast phrases 1"
+
     def __init__(
         self,
         sentences: str | os.PathLike[str] | Iterable[Iterable[str]] | None = None,
@@ -68,7 +183,7 @@ class Phrases:
         threshold: float = 10.0,
         max_vocab_size: int = 40_000_000,
         delimiter: str = "_",
-        *,
+        progress_per: int = 10_000,
         scoring: Scoring = "default",
         connector_words: Iterable[str] = frozenset(),
     ) -> None:
@@ -142,104 +257,26 @@ class Phrases:
             self._pairs = _pruned(self._pairs, self._least)
             self._least += 1
 
-    def __getitem__(self, sentence: Iterable[Any]) -> Any:
-        """Return the sentence with its phrases joined.
+    def freeze(self) -> FrozenPhrases:
+        """Return the phrases without the counts."""
+        return FrozenPhrases(self)
 
-        A corpus, an iterable of sentences, gives an iterable of such lists, as often as the corpus
-        can be iterated over.
-        """
-        rest = iter(tokens_of(sentence))
-        begin = list(islice(rest, 1))
-        whole: Any = chain(begin, rest) if rest is sentence else sentence
-        if not begin or isinstance(begin[0], str):
-            return [token for token, _ in self.analyze_sentence(whole)]
-        return _Joined(self, whole)
-
-    def find_phrases(
-        self, sentences: str | os.PathLike[str] | Iterable[Iterable[str]]
-    ) -> dict[str, float]:
-        """Return the phrases that stand in these sentences, and their scores."""
+    def _tree(self) -> dict[str, Any]:
         return {
-            token: score
-            for sentence in _lists(sentences)
-            for token, score in self.analyze_sentence(sentence)
-            if score is not None
-        }
-
-    def export_phrases(self) -> dict[str, float]:
-        """Return all phrases, and their scores."""
-        return {self.delimiter.join(pair): score for pair, score in self._found().items()}
-
-    def analyze_sentence(self, sentence: Iterable[str]) -> Iterator[tuple[str, float | None]]:
-        """Yield each phrase with its score, and each other word with None, from left to right."""
-        found = self._found()
-        waiting: list[str] = []  # a word that may begin a phrase, and connectors behind it
-        for word in sentence:
-            if word in self.connector_words:
-                if waiting:
-                    waiting.append(word)
-                else:
-                    yield word, None
-                continue
-            score = found.get((*waiting, word)) if waiting else None
-            if score is not None:
-                yield self.delimiter.join((*waiting, word)), score
-                waiting = []
-                continue
-            for single in waiting:
-                yield single, None
-            waiting = [word]
-        for single in waiting:
-            yield single, None
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as JSON, whole or not at all.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written; an older one stays as it was.
-        """
-        import json
-
-        tree = {
-            "format": _FORMAT,
             **{name: getattr(self, name) for name in _SETTINGS},
-            "connector_words": sorted(self.connector_words),
             "corpus_word_count": self.corpus_word_count,
             "words": self._words,
             "pairs": [[count, *pair] for pair, count in self._pairs.items()],
         }
-        with replacing(path) as file:
-            file.write(json.dumps(tree).encode())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Phrases:
-        """Read what `save` has written.
-
-        Raises
-        ------
-        FormatError
-            The file is something else.
-        FileNotFoundError, IsADirectoryError, OSError
-        """
-        import json
-
-        try:
-            tree = json.loads(existing(path).read_bytes())
-            if tree.pop("format") != _FORMAT:
-                raise ValueError("of another format")
-            words, pairs = Counter(tree.pop("words")), tree.pop("pairs")
-            total = checks.integer("corpus_word_count", tree.pop("corpus_word_count"), 0)
-            model = cls(None, **tree)
-            counted = Counter({tuple(pair): count for count, *pair in pairs})
-            for count in chain(words.values(), counted.values()):
-                checks.integer("count", count, 1)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(
-                f"{os.fspath(path)}: expected phrases as Phrases.save writes them ({error}); "
-                "check the name"
-            ) from None
+    def _of_tree(cls, tree: dict[str, Any]) -> Self:
+        words, pairs = Counter(tree.pop("words")), tree.pop("pairs")
+        total = checks.integer("corpus_word_count", tree.pop("corpus_word_count"), 0)
+        model = cls(None, **tree)
+        counted = Counter({tuple(pair): count for count, *pair in pairs})
+        for count in chain(words.values(), counted.values()):
+            checks.integer("count", count, 1)
         model._words, model._pairs, model.corpus_word_count = words, counted, total
         return model
 
@@ -262,7 +299,6 @@ class Phrases:
                 waiting = (*waiting, word)
 
     def _found(self) -> dict[Candidate, float]:
-        """Return the phrases by their words, and their scores."""
         if self._scores is None:
             score, words = _SCORES[self.scoring], self._words
             scores = (
@@ -274,7 +310,45 @@ class Phrases:
         return self._scores
 
 
-_SETTINGS = ("min_count", "threshold", "max_vocab_size", "delimiter", "scoring")
+class FrozenPhrases(_Joiner):
+    """What `Phrases` has found, without the counts: smaller, and it learns no more.
+
+    Parameters
+    ----------
+    phrases_model : Phrases
+    """
+
+    _FORMAT = "nnfast frozen phrases 1"
+
+    def __init__(self, phrases_model: _Joiner) -> None:
+        self.delimiter = phrases_model.delimiter
+        self.connector_words = phrases_model.connector_words
+        self._scores = phrases_model._found()
+
+    @property
+    def phrasegrams(self) -> dict[str, float]:
+        """All phrases, and their scores."""
+        return self.export_phrases()
+
+    def _found(self) -> dict[Candidate, float]:
+        return self._scores
+
+    def _tree(self) -> dict[str, Any]:
+        return {"phrases": [[score, *words] for words, score in self._scores.items()]}
+
+    @classmethod
+    def _of_tree(cls, tree: dict[str, Any]) -> Self:
+        model = cls(
+            Phrases(None, delimiter=tree["delimiter"], connector_words=tree["connector_words"])
+        )
+        model._scores = {tuple(words): float(score) for score, *words in tree["phrases"]}
+        return model
+
+
+Phraser = FrozenPhrases
+"""gensim's older name."""
+
+_SETTINGS = ("min_count", "threshold", "max_vocab_size", "scoring")
 
 
 def _default(a: int, b: int, both: int, model: Phrases) -> float:
@@ -296,7 +370,7 @@ _SCORES: dict[str, Callable[[int, int, int, Phrases], float]] = {
 class _Joined:
     """The sentences of a corpus with their phrases joined."""
 
-    def __init__(self, phrases: Phrases, corpus: Iterable[Iterable[str]]) -> None:
+    def __init__(self, phrases: _Joiner, corpus: Iterable[Iterable[str]]) -> None:
         self._phrases = phrases
         self._corpus = corpus
 

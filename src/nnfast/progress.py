@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nnfast.callbacks import Callback
+
+_SECONDS_OF_A_LINE = 0.1
 
 
 class ProgressBar(Callback):
@@ -107,6 +110,30 @@ def listener(verbose: object, bar: type[ProgressBar] = ProgressBar) -> Callback 
             "leave it out for a bar on terminals only"
         )
     return (None, bar(), EpochLines())[verbose]
+
+
+@contextlib.contextmanager
+def reading(verbose: object) -> Iterator[Callable[[int, int | None, int], None]]:
+    """Show a line where `verbose` shows a bar; it is wiped at the end.
+
+    Yields the function ``progress(done, total, words)`` that `nnfast.corpus` calls.
+    """
+    shown = verbose in (1, "auto") and _redraws(sys.stderr)
+    told, line = time.perf_counter(), ""
+
+    def progress(done: int, total: int | None, words: int) -> None:
+        nonlocal told, line
+        if not shown or time.perf_counter() - told < _SECONDS_OF_A_LINE:
+            return
+        share = "" if total is None else f" {done / total:.0%},"
+        told, last, line = time.perf_counter(), line, f"Reading{share} {words:,} words"
+        print("\r" + line.ljust(len(last)), end="", file=sys.stderr, flush=True)
+
+    try:
+        yield progress
+    finally:
+        if line:
+            print("\r" + " " * len(line) + "\r", end="", file=sys.stderr, flush=True)
 
 
 def _redraws(stream: Any) -> bool:

@@ -183,9 +183,9 @@ def checked_source(iterable: Any, file: Any, name: str, max_sentence_length: int
             f"{name}: expected an iterable of lists of words, got an object of type "
             f"{type(iterable).__name__}; pass lists of words, or a file as corpus_file"
         )
-    if isinstance(iterable, LineSentence) and iterable.limit is None:
+    if isinstance(iterable, LineSentence) and iterable.path is not None:
         length = min(iterable.max_sentence_length, max_sentence_length)
-        return Source(formats.existing(iterable.source), length)
+        return Source(formats.existing(iterable.path), length)
     return Source(Sentences(iterable), max_sentence_length)
 
 

@@ -25,7 +25,7 @@ from nnfast.plan import Array, Job, Plan
 if TYPE_CHECKING:
     from nnfast.backend import Run
 
-SECONDS_OF_A_CALL = 0.5
+SECONDS_OF_A_CALL = 0.05
 """How long a backend works before Python looks at signals, progress and callbacks."""
 
 ROWS_OF_OUTPUTS, NUMBERS_OF_OUTPUTS = 4096, 1 << 20

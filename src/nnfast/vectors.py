@@ -1,4 +1,4 @@
-"""Word vectors: the nearest, similarity, analogies, files. gensim's names and meanings.
+"""Word vectors: the nearest, similarity, analogies. gensim's names and meanings.
 
 Formulas are on cosines: cos(a, b) = a b / (|a| |b|), 0 where a vector is zero.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from nnfast.formats import FormatError
-from nnfast.keyed_rows import SINGLE, Array, Key, KeyedRows, unit
+from nnfast.keyed_rows import SINGLE, Array, Key, unit
+from nnfast.stored_rows import StoredRows
 
 if TYPE_CHECKING:
     from nnfast.word_pairs import Correlation
@@ -23,7 +22,7 @@ Item = Key | Array | tuple[Key | Array, float]
 """What `most_similar` adds up: a key or a vector, with a weight or without."""
 
 
-class KeyedVectors(KeyedRows):
+class KeyedVectors(StoredRows):
     """Vectors of words, or of other keys.
 
     Parameters
@@ -355,143 +354,7 @@ class KeyedVectors(KeyedRows):
         words, vectors = self._first(restrict_vocab)
         return task.evaluate(first_rows(words, case_insensitive), vectors, read, dummy4unknown)
 
-    # --- elsewhere --------------------------------------------------------------------------------
-
-    def save_word2vec_format(
-        self,
-        fname: str | os.PathLike[str],
-        fvocab: str | os.PathLike[str] | None = None,
-        binary: bool = False,
-        total_vec: int | None = None,
-        write_header: bool = True,
-        sort_attr: str = "count",
-    ) -> None:
-        """Write the file of vectors that word2vec, gensim and others read.
-
-        Parameters
-        ----------
-        fname
-            Packed, if its name ends in .gz, .bz2 or .xz.
-        fvocab
-            Also write each word and its `sort_attr` to this file.
-        binary
-            float32 numbers, else text with digits that give back their bits.
-        total_vec
-            The number of words for the first line, if it is another one.
-        write_header
-            Write the first line: numbers of words and dimensions. GloVe's files have none.
-        sort_attr
-            The attribute whose greatest values come first; as rows are, if there is none.
-
-        Raises
-        ------
-        FormatError
-            A word has white space in it.
-        OSError
-            A file cannot be written; an older one stays as it was.
-        """
-        from nnfast.formats import vectors as files
-
-        words, rows = self.index_to_key, self._vectors
-        values = self.expandos.get(sort_attr)
-        if values is not None:
-            order = np.argsort(-values, kind="stable")
-            words, rows, values = [words[i] for i in order.tolist()], rows[order], values[order]
-        elif fvocab is not None:
-            raise ValueError(
-                f"fvocab: expected the attribute {sort_attr!r} to write, which no word has"
-            )
-        header = total_vec if total_vec is not None else len(words)
-        files.write(fname, words, rows, binary=binary, header=header if write_header else None)
-        if fvocab is not None and values is not None:
-            files.write_counts(fvocab, words, values.tolist())
-
-    @classmethod
-    def load_word2vec_format(
-        cls,
-        fname: str | os.PathLike[str],
-        fvocab: str | os.PathLike[str] | None = None,
-        binary: bool = False,
-        encoding: str = "utf8",
-        unicode_errors: str = "strict",
-        limit: int | None = None,
-        datatype: DTypeLike = np.float32,
-        no_header: bool = False,
-    ) -> Self:
-        """Read a file of vectors that word2vec, gensim or others wrote.
-
-        Parameters
-        ----------
-        fname
-            Unpacked, if its name ends in .gz, .bz2 or .xz.
-        fvocab
-            A file of words and counts. Without one, the attribute "count" is made up: n for the
-            first word down to 1 for the last, as gensim does.
-        binary
-            Numbers are float32, not text.
-        encoding, unicode_errors
-            How bytes become words; "replace" or "ignore" pass over what is not in the encoding.
-        limit
-            Read the first so many words only.
-        datatype
-            The vectors' dtype.
-        no_header
-            The first line is a word already, as in GloVe's files.
-
-        Raises
-        ------
-        FormatError
-            The file breaks the format, or does not hold what its first line says; the message says
-            where and what to do.
-
-        Warns
-        -----
-        UserWarning
-            A word stands twice: the first one is kept.
-        """
-        from nnfast.formats import vectors as files
-
-        words, vectors = files.read(
-            fname,
-            binary=binary,
-            limit=limit,
-            dtype=datatype,
-            encoding=encoding,
-            unicode_errors=unicode_errors,
-            no_header=no_header,
-        )
-        counts: list[int] | range = range(len(words), 0, -1)
-        if fvocab is not None:
-            known = files.read_counts(fvocab, encoding, unicode_errors)
-            missing = next((word for word in words if word not in known), None)
-            if missing is not None:
-                raise FormatError(
-                    f"{os.fspath(fvocab)}: expected a count for each word of {os.fspath(fname)}, "
-                    f"got none for {missing!r}; take the file that was written with it"
-                )
-            counts = [known[word] for word in words]
-        return cls(words, vectors, counts)
-
-    def to_gensim(self) -> Any:
-        """Return a copy as gensim.models.KeyedVectors; ModuleNotFoundError without gensim."""
-        try:
-            from gensim.models import KeyedVectors as Theirs
-        except ImportError:
-            raise ModuleNotFoundError("to_gensim needs gensim; pip install gensim") from None
-        theirs = Theirs(self.vector_size, len(self), self._vectors.dtype)
-        theirs.index_to_key = list(self.index_to_key)
-        theirs.key_to_index = dict(self.key_to_index)
-        theirs.next_index = len(self)
-        theirs.vectors[...] = self._vectors
-        theirs.expandos = {name: column.copy() for name, column in self.expandos.items()}
-        return theirs
-
-    @classmethod
-    def from_gensim(cls, vectors: Any) -> Self:
-        """Return a copy of a gensim.models.KeyedVectors."""
-        ours = cls(vectors.index_to_key, np.array(vectors.vectors))
-        ours.expandos = {name: np.array(column) for name, column in vectors.expandos.items()}
-        return ours
+    # --- a picture --------------------------------------------------------------------------------
 
     def plot(self, words: Sequence[Key], path: str | os.PathLike[str] | None = None) -> Any:
         """Draw words on the plane on which their vectors, of length 1, differ most.

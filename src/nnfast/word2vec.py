@@ -16,25 +16,25 @@ from nnfast import (
     backend,
     checks,
     corpus,
-    formats,
     progress,
     rng,
     threads,
     word_training,
 )
 from nnfast.backups import BackupAndRestore
-from nnfast.callbacks import LambdaCallback
+from nnfast.callbacks import Callback, LambdaCallback
 from nnfast.corpus import Corpus
 from nnfast.formats import FormatError, safetensors
 from nnfast.history import History
-from nnfast.keyed_rows import FORMAT
+from nnfast.listeners import Listeners
 from nnfast.sources import AnyPath, PathLineSentences, Source, Text8Corpus
+from nnfast.stored_rows import FORMAT
 from nnfast.texts import MAX_SENTENCE_LENGTH, LineSentence
 from nnfast.vectors import KeyedVectors
 from nnfast.vocab import Vocabulary
 from nnfast.word_job import Word2VecJob
 from nnfast.word_model import WordModel
-from nnfast.word_training import CallbackAny2Vec, Course, Totals
+from nnfast.word_training import CallbackAny2Vec, Course, GensimCallback, Totals
 from nnfast.word_weights import Rows, Weights, padded
 
 __all__ = ["CallbackAny2Vec", "LineSentence", "PathLineSentences", "Text8Corpus", "Word2Vec"]
@@ -304,10 +304,12 @@ class Word2Vec(WordModel):
         )
         self.history = History()
         forgets = LambdaCallback(on_epoch_end=self._forget_lengths)
-        listeners = [forgets, *listeners, self.history, *([] if shown is None else [shown])]
+        listeners = [forgets, *listeners, self.history]
+        listeners.sort(key=_is_gensims)  # gensim's see the history; ours may add to it
+        listeners += [] if shown is None else [shown]
         for listener in listeners:
             listener.model = self
-        course = Course(job, epochs, encoded.n_words, listeners)
+        course = Course(job, epochs, encoded.n_words, Listeners(listeners))
         found = None
         if checkpoint is not None:
             course.backup = BackupAndRestore(checkpoint)
@@ -352,12 +354,14 @@ class Word2Vec(WordModel):
         mark = source.mark()
         if self._corpus is None or not mark.is_same(self._mark):
             self._corpus = self._mark = None
-            self._corpus = corpus.encode(
-                source.read,
-                self._learned.vocabulary,
-                max_sentence_length=source.max_sentence_length,
-                cache=self._cache,
-            )
+            with progress.reading(self.verbose) as tell:
+                self._corpus = corpus.encode(
+                    source.read,
+                    self._learned.vocabulary,
+                    max_sentence_length=source.max_sentence_length,
+                    cache=self._cache,
+                    progress=tell,
+                )
             self._mark = mark
         return self._corpus
 
@@ -422,7 +426,7 @@ class Word2Vec(WordModel):
         import json
 
         try:
-            tensors, metadata = safetensors.load(formats.existing(path))
+            tensors, metadata = safetensors.load(path)
         except FormatError as error:
             raise FormatError(
                 f"{error}; expected a model that nnfast.Word2Vec.save wrote. Of a model of gensim, "
@@ -482,6 +486,10 @@ class Word2Vec(WordModel):
         outputs = parts.get("syn1neg"), parts.get("syn1")
         self._take(Weights(vocabulary, size, parts["vectors"], *outputs))
         self.wv.expandos |= wv.expandos
+
+
+def _is_gensims(callback: Callback) -> bool:
+    return isinstance(callback, GensimCallback)
 
 
 def _rate(name: str, value: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from nnfast.word2vec import Word2Vec
 _SENTENCE_LENGTH = 1000  # word2vec.c's
 _ALPHA = {0: 0.025, 1: 0.05}  # by -cbow, as in word2vec.c
 _LOWEST_ALPHA = 1e-4  # as a share of -alpha, as in word2vec.c
+_TEXT = 12  # about the bytes of a number in a text
 _BEGIN = 4096
 _NOT_IN_TEXT = frozenset(range(32)) - frozenset(b"\t\n\v\f\r")
 
@@ -107,12 +109,25 @@ def _train(options: argparse.Namespace) -> None:
         files.write_counts(options.save_vocab, words, model.wv.expandos["count"].tolist())
     if options.output is None:
         return
+    if not options.classes and not formats.is_stream(options.output):
+        _check_room(options.output, words, options.size * (4 if options.binary else _TEXT))
     model.train(corpus_file=options.train, checkpoint=options.checkpoint)
     if options.classes:
         labels = word_queries.classes(model.wv.vectors, options.classes)
         files.write_counts(options.output, words, labels.tolist())
     else:
         model.wv.save_word2vec_format(options.output, binary=bool(options.binary))
+
+
+def _check_room(path: Path, words: list[Any], row: int) -> None:
+    """Refuse, before training, a disk that cannot hold so many rows of so many bytes."""
+    needed = sum(map(len, words)) + len(words) * row
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(
+            f"{path}: expected room for vectors of about {needed / 1e6:,.1f} MB, got "
+            f"{free / 1e6:,.1f} MB; choose another disk"
+        )
 
 
 def _nearest(options: argparse.Namespace) -> None:

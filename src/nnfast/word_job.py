@@ -148,7 +148,13 @@ def aligned_rows(n: int, size: int) -> Rows:
         return np.zeros((n, stride), np.float32)
     private = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
     settings = {"flags": private} if private else {}
-    memory = mmap.mmap(-1, 4 * n * stride, **settings)
+    try:
+        memory = mmap.mmap(-1, 4 * n * stride, **settings)
+    except (OSError, OverflowError):
+        raise MemoryError(
+            f"vectors: expected {4 * n * stride:,} bytes for {n:,} rows of {size:,} numbers, which "
+            "the system does not have; lower vector_size, or raise min_count"
+        ) from None
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import checks, corpus, vocab, word_queries
+from nnfast import checks, corpus, progress, vocab, word_queries
 from nnfast.corpus import Corpus
 from nnfast.sources import AnyPath, Mark, Source, checked_source
 from nnfast.vectors import KeyedVectors
@@ -36,6 +36,7 @@ class WordModel:
     cbow_mean: int
     sorted_vocab: int
     max_sentence_length: int
+    verbose: object
     _cache: AnyPath | None
 
     def __init__(self) -> None:
@@ -105,6 +106,10 @@ class WordModel:
         """Begin anew with the vocabulary: draw the vectors that it began with."""
         self._draw(self._learned.vocabulary)
 
+    def init_sims(self, replace: bool = False) -> None:
+        """See `KeyedVectors.init_sims`."""
+        self.wv.init_sims(replace)
+
     def reset_from(self, other_model: WordModel) -> None:
         """Take another model's vocabulary and corpus, and begin anew."""
         self._draw(other_model._learned.vocabulary)
@@ -127,15 +132,17 @@ class WordModel:
         self._check_update(update)
         mark = source.mark()
         self._corpus = self._mark = None
-        counted = corpus.count(
-            source.read,
-            max_sentence_length=source.max_sentence_length,
-            max_vocab_size=self.max_vocab_size,
-            cache=self._cache,
-        )
-        self._set_kind(source.are_integers, update)
-        self._choose(counted.words, counted.counts.tolist(), update, trim_rule, keep_raw_vocab)
-        self._corpus, self._mark = counted.encode(self._learned.vocabulary), mark
+        with progress.reading(self.verbose) as tell:
+            counted = corpus.count(
+                source.read,
+                max_sentence_length=source.max_sentence_length,
+                max_vocab_size=self.max_vocab_size,
+                cache=self._cache,
+                progress=tell,
+            )
+            self._set_kind(source.are_integers, update)
+            self._choose(counted.words, counted.counts.tolist(), update, trim_rule, keep_raw_vocab)
+            self._corpus, self._mark = counted.encode(self._learned.vocabulary), mark
         self.corpus_count = counted.n_sentences
         self.corpus_total_words = counted.n_raw_words
 

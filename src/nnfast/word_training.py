@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,12 @@ from nnfast import backend, backups
 from nnfast.backend import Word2VecRun
 from nnfast.backups import BackupAndRestore
 from nnfast.callbacks import Callback, LearningRateScheduler, ReduceLROnPlateau
-from nnfast.training import SECONDS_OF_A_CALL, NonFiniteLossWarning
+from nnfast.listeners import Listeners
+from nnfast.training import NonFiniteLossWarning
 from nnfast.word_job import Word2VecJob
+
+SECONDS_OF_A_CALL = 0.2
+"""As that of `nnfast.training`; longer, since at its end workers wait for each other's chunks."""
 
 SECONDS_OF_A_CHECKPOINT = 60.0
 """How long an epoch goes on between two checkpoints, if writing one takes far less."""
@@ -137,7 +140,7 @@ class Course:
         Of the first epoch; its `alpha` and `min_alpha` are those of the whole training.
     epochs, n_words : int
         Epochs to train, and words of one.
-    listeners : list of Callback
+    listeners : Listeners
     backup : BackupAndRestore or None
     epoch, chunk : int
         The epoch under way, counted from 0, and its first chunk that is still to do.
@@ -150,7 +153,7 @@ class Course:
     job: Word2VecJob
     epochs: int
     n_words: int
-    listeners: Sequence[Callback]
+    listeners: Listeners
     backup: BackupAndRestore | None = None
     epoch: int = 0
     chunk: int = 0
@@ -161,18 +164,11 @@ class Course:
     def run(self, checkpoint: Mapping[str, Any] | None) -> None:
         """Train, from the checkpoint on if there is one."""
         params = {"epochs": self.epochs, "initial_epoch": 0, "steps": self.n_words}
-        for listener in self.listeners:
-            listener.params, listener.stop_training = params, False
-        with contextlib.ExitStack() as ends:
-            for listener in reversed(self.listeners):
-                ends.callback(listener.on_train_end)
-            for listener in self.listeners:
-                listener.on_train_begin()
+        with self.listeners.training(params):
             if checkpoint is not None:
                 self._go_on(checkpoint)
             while self.epoch < self.epochs and not self.stopped:
-                for listener in self.listeners:
-                    listener.on_epoch_begin(self.epoch)
+                self.listeners.begin_epoch(self.epoch)
                 if checkpoint is not None and self.chunk:
                     self._go_on(checkpoint)  # it was taken after `on_epoch_begin`
                 checkpoint = None
@@ -216,8 +212,7 @@ class Course:
                 pause = max(SECONDS_OF_A_CHECKPOINT, (written - began) / _SHARE_OF_CHECKPOINTS)
 
     def _tell(self) -> None:
-        for listener in self.listeners:
-            listener.on_progress(self.total.words, self._logs())
+        self.listeners.progress(self.total.words, self._logs())
 
     def _logs(self) -> dict[str, float]:
         """Return the mean loss of the epoch's pairs, if it is wanted."""
@@ -229,11 +224,9 @@ class Course:
         job, logs = self.job, self._logs()
         done = (self.epoch + 1) / self.epochs
         logs["alpha"] = job.alpha + (job.min_alpha - job.alpha) * done
-        for listener in self.listeners:
-            listener.on_epoch_end(self.epoch, logs)
+        self.stopped = self.listeners.end_epoch(self.epoch, logs)
         self.epoch, self.chunk = self.epoch + 1, 0
         self.before, self.total = self.passed, Totals()
-        self.stopped = any(listener.stop_training for listener in self.listeners)
         if not np.isfinite(job.syn0).all():
             warnings.warn(
                 f"the vectors are no longer finite after epoch {self.epoch}; training has stopped. "
@@ -254,7 +247,7 @@ class Course:
             "before": asdict(self.before),
             "stopped": self.stopped,
             "arrays": self.arrays(),
-            "callbacks": {name: callback.get_state() for name, callback in self.kept()},
+            "callbacks": self.listeners.get_state(),
         }
 
     def _go_on(self, tree: Mapping[str, Any]) -> None:
@@ -264,18 +257,12 @@ class Course:
         self.total, self.before = Totals(**tree["total"]), Totals(**tree["before"])
         for name, array in self.arrays().items():
             array[...] = tree["arrays"][name]
-        for name, callback in self.kept():
-            callback.set_state(tree["callbacks"][name])
+        self.listeners.set_state(tree["callbacks"])
 
     def arrays(self) -> dict[str, Any]:
         """Return what is trained, by name."""
         arrays = {"syn0": self.job.syn0, "syn1": self.job.syn1, "syn1hs": self.job.syn1hs}
         return {name: array for name, array in arrays.items() if array is not None}
-
-    def kept(self) -> list[tuple[str, Callback]]:
-        """Those of the listeners that have a state, and their names."""
-        kept = [each for each in self.listeners if type(each).get_state is not Callback.get_state]
-        return [(f"{place} {type(each).__name__}", each) for place, each in enumerate(kept)]
 
 
 def fingerprint_of(course: Course, words: Sequence[object]) -> dict[str, str]:
@@ -292,7 +279,7 @@ def fingerprint_of(course: Course, words: Sequence[object]) -> dict[str, str]:
         "epochs": str(course.epochs),
         "corpus": f"{course.n_words:,} words, {job.ids.size:,} entries ({corpus})",
         "vocabulary": f"{len(words):,} words ({vocabulary})",
-        "callbacks": ", ".join(name for name, _ in course.kept()),
+        "callbacks": course.listeners.names,
         "backend": backend.current().name,
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["FormatError", "check_output", "existing", "replacing"]
+__all__ = ["FormatError", "check_output", "existing", "is_stream", "replacing"]
 
 
 class FormatError(ValueError):
@@ -29,6 +29,8 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 def check_output(path: Path, *inputs: Path) -> None:
     """Refuse, before any work, a file that could not be written or that is another one's place."""
+    if is_stream(path):
+        return
     if path.is_dir():
         raise IsADirectoryError(f"{path}: expected a file to write, got a folder; name a file")
     if not path.parent.is_dir():
@@ -45,14 +47,25 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     The bytes go to a temporary file in the same folder, which takes the place of `path` when they
     are on the disk. On any error, Ctrl-C too, `path` stays as it was and the temporary file goes.
-    A symbolic link stays one. The mode is the old file's, or the umask's for a new file.
+    A symbolic link stays one. The mode is the old file's, or the umask's for a new file. A device
+    or a pipe, /dev/stdout for example, is written to as it is.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written: a folder, a place without a folder, a full disk.
 
     Notes
     -----
     The order write, fsync, rename, fsync of the folder is PostgreSQL's ``durable_rename``: without
     the last two, a power cut may leave an empty file under the new name.
     """
+    if is_stream(Path(path)):
+        with open(path, "wb") as file:
+            yield file
+        return
     target = Path(os.path.realpath(path))
+    check_output(target)
     temporary = target.with_name(f".nnfast-{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -62,11 +75,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with contextlib.suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)  # a full disk does not say which file was written
         raise
     if os.name == "posix":
         _fsync_folder(target.parent)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is there and has no content that could be replaced: a device, a pipe."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -41,8 +41,6 @@ def reading(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Write a file whole or not at all (see `nnfast.formats.replacing`), and pack it."""
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"{path}: expected a file, got a folder; name a file in it")
     module, _ = _packer(Path(path))
     with replacing(path) as file:
         if module is None:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast.formats import FormatError, replacing
+from nnfast.formats import FormatError, existing, replacing
 
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2",
@@ -132,8 +132,10 @@ def load(
     FormatError
         The file breaks a rule of the format; the message names the tensor. Every size is compared
         with the file's before memory is asked for.
+    FileNotFoundError, IsADirectoryError
+        There is no such file.
     """
-    with open(path, "rb") as file:
+    with open(existing(path), "rb") as file:
         try:
             return _load(file, os.fstat(file.fileno()).st_size, mapped)
         except FormatError as error:
