@@ -248,7 +248,7 @@ def test_vocabulary_grows() -> None:
     np.testing.assert_array_equal(model.syn1neg, [*syn1neg, *np.zeros((2, 20))])
     np.testing.assert_array_equal(model.syn1, [*syn1, *np.zeros((2, 20))])
     assert (model.wv.vectors[-2:] != 0).any(axis=1).all()
-    assert (abs(model.wv.vectors[-2:]) <= 0.5 / 20).all()
+    assert (abs(model.wv.vectors[-2:]) <= 1 / 20).all()
     model.train(more, total_examples=model.corpus_count, epochs=2)
     assert (model.wv["new"] != before[-1]).any()
 
@@ -430,7 +430,7 @@ def test_initial_vectors() -> None:
     model = nn.Word2Vec(vector_size=50, min_count=1)
     model.build_vocab(SMALL)
     vectors = model.wv.vectors.copy()
-    assert abs(vectors).max() <= 0.5 / 50
+    assert abs(vectors).max() <= 1 / 50
     assert abs(vectors.mean()) < 0.001
     assert vectors.std() == pytest.approx(1 / 50 / np.sqrt(12), rel=0.05)
     assert len(np.unique(vectors)) > 0.99 * vectors.size

@@ -44,7 +44,7 @@ class Weights:
 
     @classmethod
     def drawn(cls, vocabulary: Vocabulary, size: int, seed: int) -> Weights:
-        """Return initial vectors, uniform in [-0.5, 0.5) / size, a function of seed and row."""
+        """Return initial vectors, uniform in [-1, 1) / size as gensim's, a function of seed and row."""
         syn0 = aligned_rows(len(vocabulary), size)
         _draw(syn0, 0, size, seed)
         return cls(vocabulary, size, syn0)
@@ -93,4 +93,4 @@ def _draw(syn0: Rows, first: int, size: int, seed: int) -> None:
     for begin in range(first, len(syn0), _ROWS_OF_A_DRAW):
         rows = syn0[begin : begin + _ROWS_OF_A_DRAW, :size]
         words = rng.words(seed, rng.WEIGHTS, begin, rows.size).reshape(rows.shape)
-        rows[...] = ((words >> 40) * 2.0**-24 - 0.5) / size
+        rows[...] = ((words >> 40) * 2.0**-23 - 1) / size
