@@ -103,7 +103,7 @@ static void forward_rows(const task *t, panel q, const real *packed, real *bias,
         FN(panel)(q.width, rows, to, (nn_rows){(const real *)d->x + first * d->n_in, NULL, k, NULL}, w + k * w_row, bias,
               &tile);
     }
-    if (!relu) FN(activate)((int)d->activation, rows, q.width, to, row, NULL);
+    if (!relu) FN(activate)((int)d->activation, rows, q.width, to, to, row, NULL);
     if (to != y) copy_columns(rows, used_of(d, q), y, d->n_out, out, row);
 }
 
