@@ -38,6 +38,7 @@ cdef enum:
 
 cdef double SERIAL_BELOW = 0.5e6  # FLOP a thread, as Job.serial_below
 cdef double FLOP_OF_A_CALL = 2e10  # between two looks at signals
+cdef int64_t BYTES_OF_DZ = 1 << 24  # of both its copies: malloc() gives what is larger as pages to be cleared
 
 cdef object ARRAY = ndarray, FLOAT32 = dtype("float32"), FLOAT64 = dtype("float64"), INT64 = dtype("int64")
 cdef nn_new_array new_array = NN_NEW_ARRAY(<void **>PyCapsule_GetPointer(_ARRAY_API, NULL))
@@ -162,7 +163,11 @@ cdef class Plain:
         cdef const nn_table *table = self.tables[is_double]
         cdef int64_t size = 8 if is_double else 4, left = d.rows
         cdef double flop = (6.0 if backward else 2.0) * d.n_in * d.n_out
-        cdef int64_t most = BLOCK * max(1, <int64_t>(FLOP_OF_A_CALL / flop / BLOCK))
+        cdef int64_t most = BLOCK * max(1, <int64_t>(FLOP_OF_A_CALL / flop / BLOCK)), calls
+        if backward:
+            most = min(most, BLOCK * max(1, BYTES_OF_DZ // (2 * d.n_out * size * BLOCK)))
+        calls = (d.rows + most - 1) // most
+        most = (d.rows + calls * BLOCK - 1) // (calls * BLOCK) * BLOCK
         cdef int status
         while left > 0:
             d.rows = min(left, most)
