@@ -90,6 +90,25 @@ def test_activations(
 
 
 @each_dtype
+@pytest.mark.parametrize("n", [1024, 1037])
+def test_a_long_activation_may_lie_anywhere(isa: str, use: Any, n: int, dtype: str) -> None:
+    """Its first elements, up to an aligned vector, and its last ones have the bits of the others."""
+    plain = use(isa).plain
+    y, dy = arrays(n, 1, 1, dtype)[3:]
+    for name in ("tanh", "relu", "gelu", "identity"):
+        for dz in (None, dy[:, 0].copy()):
+            z, parts = y[:, 0].copy(), []
+            for k in range(0, n, 100):
+                part = None if dz is None else dz[k : k + 100].copy()
+                parts.append(plain.activation(z[k : k + 100].copy(), part, name, None))
+            for offset in range(17):
+                room = np.full(n + 32, 7, dtype)
+                plain.activation(z, dz, name, room[offset : offset + n])
+                assert room[offset : offset + n].tobytes() == np.concatenate(parts).tobytes()
+                assert (np.delete(room, np.s_[offset : offset + n]) == 7).all()
+
+
+@each_dtype
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_wide_layers_are_their_parts(fma_isa: str, use: Any, dtype: str, threads: int) -> None:
     """W and dz beyond L2; parts of rows and columns that are small take other ways."""
