@@ -10,7 +10,7 @@ from time import monotonic
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 
 from numpy import empty, ndarray, zeros
 
@@ -141,6 +141,9 @@ cdef extern from "team.h" nogil:
     ctypedef struct nn_team:
         int index, size
     int nn_max_threads()
+    ctypedef struct nn_limits:
+        pass
+    void nn_read_limits(nn_limits *limits)
     void nn_parallel(int64_t threads, void (*work)(void *, const nn_team *) noexcept nogil, void *argument)
 
 cdef extern from "rng.h" nogil:

@@ -104,7 +104,7 @@ void FN(dense_forward)(const program *p, const layer *l, const worker *w, share 
                   p->theta + l->bias + q.column, &t);
         }
         if (l->activation != NN_RELU)
-            FN(activate)(l->activation, rows, width, y, l->row, slope_of(l, w, s.first * l->row + q.column));
+            FN(activate)(l->activation, rows, width, y, y, l->row, slope_of(l, w, s.first * l->row + q.column));
     }
 }
 
@@ -134,7 +134,7 @@ void FN(dense_backward)(const program *p, const layer *l, const worker *w, share
             const nn_rows dz = {w->values + l->dy + s.first * l->row, NULL, n, NULL};
             FN(panel)(width, rows, dx, dz, panel + (int64_t)n * width, kept, &t);
         }
-        if (e->gate != NN_RELU) FN(gate)(e->gate, rows, width, dx, to->row, kept, to->row);
+        if (e->gate != NN_RELU) FN(gate)(e->gate, rows, width, dx, dx, to->row, kept, to->row);
     }
 }
 

@@ -22,7 +22,8 @@ real *FN(gradient_row)(const program *p, const layer *l, const worker *w, int in
 void FN(gate_row)(const program *p, const layer *l, const worker *w, int input, int r)
 {
     const layer *to = p->layers + l->in[input].from;
-    FN(gate)(l->in[input].gate, 1, to->n_out, w->values + to->dy + r * to->row, 0, w->values + to->kept + r * to->row, 0);
+    real *dy = w->values + to->dy + r * to->row;
+    FN(gate)(l->in[input].gate, 1, to->n_out, dy, dy, 0, w->values + to->kept + r * to->row, 0);
 }
 
 void FN(pass_down)(const program *p, const layer *l, const worker *w, int input, int r, const real *dx)

@@ -240,15 +240,15 @@ void FN(narrow_copy)(const layer *l, real *weights, real *bias, real *packed, bo
 void FN(narrow_forward)(const program *p, const layer *l, const worker *w, share s);
 void FN(narrow_backward)(const program *p, const layer *l, const worker *w, share s);
 void FN(narrow_update)(const program *p, const layer *l, pass *s);
-/* activation.c: in place on rows `row` apart; slope: NULL, or receives f'(z) where needs_z; gate: dy *= f'(z), from y
- * or slope */
+/* activation.c: y = f(z) on rows `row` apart, y may be z; slope: NULL, or receives f'(z) where needs_z.
+ * gate: dz = dy f'(z), from y or slope, dz may be dy. The identity copies nothing. */
 INLINE bool needs_z(int name) { return name == NN_GELU || name == NN_SILU; }
-void FN(activate)(int name, int rows, int n, real *y, ptrdiff_t row, real *slope);
+void FN(activate)(int name, int rows, int n, real *y, const real *z, ptrdiff_t row, real *slope);
 INLINE real *slope_of(const layer *l, const worker *w, ptrdiff_t offset)
 {
     return l->kept == l->y ? NULL : w->values + l->kept + offset;
 }
-void FN(gate)(int name, int rows, int n, real *dy, ptrdiff_t dy_row, const real *y, ptrdiff_t y_row);
+void FN(gate)(int name, int rows, int n, real *dz, const real *dy, ptrdiff_t dy_row, const real *y, ptrdiff_t y_row);
 /* How a tile of dx ends: a relu's gate is shut in its registers, others are a pass. */
 INLINE int end_of_dx(const edge *e, bool adds, bool last)
 {

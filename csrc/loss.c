@@ -301,7 +301,8 @@ void FN(loss)(const program *p, const worker *w, int first, int end, const int64
     if (!p->backward || l->op != NN_DENSE) return;
     const int64_t at = l->narrow ? first : first * l->row;
     const int rows = l->narrow ? l->n_out : end - first, columns = l->narrow ? end - first : (int)l->row;
-    FN(gate)(l->activation, rows, columns, w->values + l->dy + at, l->row, w->values + l->kept + at, l->row);
+    real *dy = w->values + l->dy + at;
+    FN(gate)(l->activation, rows, columns, dy, dy, l->row, w->values + l->kept + at, l->row);
 }
 
 /* On dense arrays, for nnfast.ops: losses [rows], dz times scale. -1: out of memory. */

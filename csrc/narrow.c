@@ -79,8 +79,8 @@ void FN(narrow_forward)(const program *p, const layer *l, const worker *w, share
     columns(N, x, l->n_in, weights, padded_inputs(l), bias, w->values + l->y + r, l->row, from.pointers != NULL);
         FOR_EACH_WIDTH(l->n_out, COLUMNS)
     }
-    FN(activate)(l->activation, l->n_out, (int)round_up(s.end - s.first, LANES), w->values + l->y + s.first, l->row,
-             slope_of(l, w, s.first));
+    real *y = w->values + l->y + s.first;
+    FN(activate)(l->activation, l->n_out, (int)round_up(s.end - s.first, LANES), y, y, l->row, slope_of(l, w, s.first));
 }
 
 void FN(narrow_backward)(const program *p, const layer *l, const worker *w, share s)
@@ -99,7 +99,7 @@ void FN(narrow_backward)(const program *p, const layer *l, const worker *w, shar
         real *dx = w->values + to->dy + s.first * to->row + q.column;
         real *kept = w->values + to->kept + s.first * to->row + q.column;
         FN(outer)(q.width, rows, dx, dz, p->theta + l->weights + q.column, kept, &t);
-        if (e->gate != NN_RELU) FN(gate)(e->gate, rows, q.width, dx, to->row, kept, to->row);
+        if (e->gate != NN_RELU) FN(gate)(e->gate, rows, q.width, dx, dx, to->row, kept, to->row);
     }
 }
 

@@ -1,6 +1,10 @@
 # nnfast.ops on the arrays that a hand-written network has, at the lowest latency: contiguous, aligned, of one type, of
 # the right shapes. For others the functions do nothing and return None.
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.ref cimport Py_INCREF
+
 from numpy import dtype
+from numpy._core._multiarray_umath import _ARRAY_API
 
 cdef extern from *:
     """
@@ -14,7 +18,13 @@ cdef extern from *:
         PyObject *base, *descr;
         int flags;
     } nn_array;
+    /* PyArray_NewFromDescr, which has had this place in NumPy's table since 1.0: empty() takes 0.3 us by way of Python. */
+    typedef PyObject *(*nn_new_array)(PyObject *type, PyObject *descr, int nd, const Py_ssize_t *dimensions,
+                                      const Py_ssize_t *strides, void *data, int flags, PyObject *like);
+    #define NN_NEW_ARRAY(api) ((nn_new_array)(api)[94])
     """
+    ctypedef object (*nn_new_array)(object, object, int, const Py_ssize_t *, const Py_ssize_t *, void *, int, PyObject *)
+    nn_new_array NN_NEW_ARRAY(void **api)
     ctypedef struct nn_array:
         char *data
         int nd
@@ -28,14 +38,26 @@ cdef enum:
 
 cdef double SERIAL_BELOW = 0.5e6  # FLOP a thread, as Job.serial_below
 cdef double FLOP_OF_A_CALL = 2e10  # between two looks at signals
+cdef int64_t BYTES_OF_DZ = 1 << 24  # of both its copies: malloc() gives what is larger as pages to be cleared
 
-cdef object FLOAT32 = dtype("float32"), FLOAT64 = dtype("float64"), INT64 = dtype("int64")
+cdef object ARRAY = ndarray, FLOAT32 = dtype("float32"), FLOAT64 = dtype("float64"), INT64 = dtype("int64")
+cdef nn_new_array new_array = NN_NEW_ARRAY(<void **>PyCapsule_GetPointer(_ARRAY_API, NULL))
+
+
+cdef object new(int ndim, const Py_ssize_t *shape, kind):
+    """empty(shape, kind)"""
+    Py_INCREF(kind)  # which the function takes for itself
+    return new_array(ARRAY, kind, ndim, shape, NULL, NULL, 0, NULL)
+
+
+cdef void *data_of(array) noexcept:
+    return (<nn_array *><PyObject *>array).data
 
 
 cdef object kind_of(array):
     """FLOAT32, FLOAT64 or None: an array's dtype, which is another object of the same meaning if it was unpickled."""
     cdef PyObject *kind
-    if type(array) is not ndarray:
+    if type(array) is not ARRAY:
         return None
     kind = (<nn_array *><PyObject *>array).descr
     if kind == <PyObject *>FLOAT32:
@@ -49,7 +71,7 @@ cdef nn_array *plain(array, kind, int ndim, bint writable=False) except? NULL:
     """The array, if it has this type and so many axes (-1: some), elements, and lies as a kernel reads it; or NULL."""
     cdef nn_array *a = <nn_array *><PyObject *>array
     cdef int i, flags = CONTIGUOUS | ALIGNED | (WRITEABLE if writable else 0)
-    if type(array) is not ndarray or (a.descr != <PyObject *>kind and <object>a.descr != kind):
+    if type(array) is not ARRAY or (a.descr != <PyObject *>kind and <object>a.descr != kind):
         return NULL
     if a.flags & flags != flags or a.nd == 0 or (ndim >= 0 and a.nd != ndim):
         return NULL
@@ -87,12 +109,15 @@ cdef int64_t size_of(const nn_array *a) noexcept:
 cdef class Plain:
     """The functions for the tables of one instruction set.
 
-    codes: activations by all their names. default_threads() is asked where None is given and there is work for a second one.
+    codes: activations by all their names. default_threads() is asked where None is given and there is work for a second one,
+    and again when its limits have changed or forget() was called: it takes 1.7 us.
     """
 
     cdef const nn_table *tables[2]
     cdef dict codes
     cdef object default_threads
+    cdef nn_limits limits  # under which default_threads() was asked last
+    cdef int64_t number  # what it said
 
     def __cinit__(self, str isa, dict codes, default_threads):
         probe = zeros((3, 5), FLOAT32)
@@ -102,6 +127,18 @@ cdef class Plain:
         self.tables[0], self.tables[1] = table_of(isa, False), table_of(isa, True)
         self.codes = codes
         self.default_threads = default_threads
+
+    def forget(self):
+        """Ask default_threads() again at the next call."""
+        memset(&self.limits, 0, sizeof(nn_limits))
+
+    cdef int64_t threads_of_call(self) except -1:
+        cdef nn_limits now
+        nn_read_limits(&now)
+        if memcmp(&now, &self.limits, sizeof(nn_limits)) != 0:
+            self.number = self.default_threads()
+            self.limits = now
+        return self.number
 
     cdef bint layer(self, nn_dense *d, x, w, kind, activation, threads, double flop_of_weight) except -1:
         """Sizes, x, w, the activation and the threads of a layer; False if they are not plain."""
@@ -118,7 +155,7 @@ cdef class Plain:
         d.rows, d.n_in, d.n_out, d.activation = from_.dimensions[0], weights.dimensions[0], weights.dimensions[1], code
         d.x, d.w = from_.data, weights.data
         useful = flop_of_weight * d.rows * d.n_in * d.n_out / SERIAL_BELOW
-        d.threads = 1 if useful < 2 else min(useful, self.default_threads() if threads is None else threads)
+        d.threads = 1 if useful < 2 else min(useful, self.threads_of_call() if threads is None else threads)
         return True
 
     cdef int run(self, nn_dense *d, bint is_double, bint backward) except -1:
@@ -126,7 +163,11 @@ cdef class Plain:
         cdef const nn_table *table = self.tables[is_double]
         cdef int64_t size = 8 if is_double else 4, left = d.rows
         cdef double flop = (6.0 if backward else 2.0) * d.n_in * d.n_out
-        cdef int64_t most = BLOCK * max(1, <int64_t>(FLOP_OF_A_CALL / flop / BLOCK))
+        cdef int64_t most = BLOCK * max(1, <int64_t>(FLOP_OF_A_CALL / flop / BLOCK)), calls
+        if backward:
+            most = min(most, BLOCK * max(1, BYTES_OF_DZ // (2 * d.n_out * size * BLOCK)))
+        calls = (d.rows + most - 1) // most
+        most = (d.rows + calls * BLOCK - 1) // (calls * BLOCK) * BLOCK
         cdef int status
         while left > 0:
             d.rows = min(left, most)
@@ -159,7 +200,7 @@ cdef class Plain:
             if more == NULL or more.dimensions[0] != d.n_out:
                 return None
             d.b = more.data
-        y = empty((d.rows, d.n_out), kind) if out is None else out
+        y = new(2, [d.rows, d.n_out], kind) if out is None else out
         more = matrix(y, kind, d.rows, d.n_out, True)
         if more == NULL:
             return None
@@ -180,11 +221,11 @@ cdef class Plain:
         if to == NULL or slope == NULL:
             return None
         d.y, d.dy = to.data, slope.data
-        dx = empty((d.rows, d.n_in), kind) if need_dx else None
-        dw, db = empty((d.n_in, d.n_out), kind), empty(d.n_out, kind)
+        dx = new(2, [d.rows, d.n_in], kind) if need_dx else None
+        dw, db = new(2, [d.n_in, d.n_out], kind), new(1, [d.n_out], kind)
         if need_dx:
-            d.dx = plain(dx, kind, 2, True).data
-        d.dw, d.db = plain(dw, kind, 2, True).data, plain(db, kind, 1, True).data
+            d.dx = data_of(dx)
+        d.dw, d.db = data_of(dw), data_of(db)
         self.run(&d, kind is FLOAT64, True)
         return dx, dw, db
 
@@ -212,7 +253,7 @@ cdef class Plain:
             gradient = like(dz, first, kind)
             if gradient == NULL:
                 return None
-        y = empty(z.shape, kind) if out is None else out
+        y = new(first.nd, first.dimensions, kind) if out is None else out
         to = like(y, first, kind, True)
         if to == NULL:
             return None
@@ -244,7 +285,7 @@ cdef class Plain:
         for i in range(rows):
             if not 0 <= label[i] < n:
                 return None
-        dz = empty((rows, n), kind) if out is None else out
+        dz = new(2, [rows, n], kind) if out is None else out
         to = matrix(dz, kind, rows, n, True)
         if to == NULL:
             return None

@@ -130,8 +130,8 @@ void FN(sparse_forward)(const program *p, const layer *l, const worker *w, share
 #define SUM_ROW(NV, half) sum_row(NV, half, &p->call->csr, w->spans[r], next, l->n_in, panel, bias, y + r * l->row);
             FOR_EACH_WIDTH(q.width, SUM_ROW)
         }
-        FN(activate)(l->activation, end - first, q.width, y + first * l->row, l->row,
-                 slope_of(l, w, first * l->row + q.column));
+        y += first * l->row;
+        FN(activate)(l->activation, end - first, q.width, y, y, l->row, slope_of(l, w, first * l->row + q.column));
     }
 }
 

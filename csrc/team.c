@@ -7,8 +7,11 @@
 #define _GNU_SOURCE
 #include "team.h"
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 double nn_now(void)
@@ -18,16 +21,24 @@ double nn_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+void nn_read_limits(nn_limits *limits)
+{
+    const char *variable = getenv("NNFAST_NUM_THREADS");
+    memset(limits, 0, sizeof *limits);
+    limits->openmp = nn_max_threads();
+#ifdef __linux__
+    sched_getaffinity(0, sizeof limits->affinity, (cpu_set_t *)limits->affinity);
+#endif
+    if (variable) memcpy(limits->variable, variable, strnlen(variable, sizeof limits->variable));
+}
+
 #ifdef _OPENMP
 #include <ctype.h>
 #include <dlfcn.h>
 #include <omp.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { SPINS = 1000, MAX_THREADS = 256 }; /* 1000 pauses: about 20 us */
 

@@ -14,8 +14,14 @@ void nn_parallel(int64_t threads, void (*work)(void *argument, const nn_team *te
 /* All of the team arrive before one goes on. Spins for some microseconds, then yields. */
 void nn_barrier(const nn_team *team);
 /* Threads that OpenMP would use: its environment variables and callers' settings. 1 without OpenMP. */
+int nn_max_threads(void);
+/* What the default number of threads depends on and may change while a process runs; compared as bytes. */
+typedef struct nn_limits {
+    int openmp;
+    unsigned char affinity[128];
+    char variable[16]; /* the beginning of NNFAST_NUM_THREADS */
+} nn_limits;
+void nn_read_limits(nn_limits *limits);
 /* seconds of a clock that never goes back */
 double nn_now(void);
-
-int nn_max_threads(void);
 #endif

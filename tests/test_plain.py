@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from typing import Any
 
@@ -86,6 +87,47 @@ def test_activations(
     for threads in (None, 1, 2):
         assert bits(plain.dense_backward(x, w, y, dy, name, True, threads)) == bits(expected)
     assert bits(ops.dense_backward(x, w, y, dy, name, z)) == bits(expected)
+
+
+@each_dtype
+@pytest.mark.parametrize("n", [1024, 1037])
+def test_a_long_activation_may_lie_anywhere(isa: str, use: Any, n: int, dtype: str) -> None:
+    """Its first elements, up to an aligned vector, and its last ones have the bits of the others."""
+    plain = use(isa).plain
+    y, dy = arrays(n, 1, 1, dtype)[3:]
+    for name in ("tanh", "relu", "gelu", "identity"):
+        for dz in (None, dy[:, 0].copy()):
+            z, parts = y[:, 0].copy(), []
+            for k in range(0, n, 100):
+                part = None if dz is None else dz[k : k + 100].copy()
+                parts.append(plain.activation(z[k : k + 100].copy(), part, name, None))
+            for offset in range(17):
+                room = np.full(n + 32, 7, dtype)
+                plain.activation(z, dz, name, room[offset : offset + n])
+                assert room[offset : offset + n].tobytes() == np.concatenate(parts).tobytes()
+                assert (np.delete(room, np.s_[offset : offset + n]) == 7).all()
+
+
+@each_dtype
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_wide_layers_are_their_parts(fma_isa: str, use: Any, dtype: str, threads: int) -> None:
+    """W and dz beyond L2; parts of rows and columns that are small take other ways."""
+    plain = use(fma_isa).plain
+    x, w, b, _, dy = arrays(292, 404, 900, dtype)
+    y = plain.dense_forward(x, w, b, "tanh", None, threads)
+    dx, dw, db = plain.dense_backward(x, w, y, dy, "tanh", True, threads)
+    some, many = slice(270, 292), slice(90)
+    part = plain.dense_forward(x[some], w, b, "tanh", None, 1)
+    assert part.tobytes() == y[some].tobytes()
+    part = plain.dense_backward(x[some], w, y[some], dy[some], "tanh", True, 1)[0]
+    assert part.tobytes() == dx[some].tobytes()
+    left = [np.ascontiguousarray(a[:, many]) for a in (x, w, y, dy)]
+    part, sums = plain.dense_backward(x, left[1], left[2], left[3], "tanh", False, 1)[1:]
+    assert part.tobytes() == dw[:, many].tobytes()
+    assert sums.tobytes() == db[many].tobytes()
+    part, sums = plain.dense_backward(left[0], w[many], y, dy, "tanh", False, 1)[1:]
+    assert part.tobytes() == dw[many].tobytes()
+    assert sums.tobytes() == db.tobytes()
 
 
 def test_long_work_is_cut_between_blocks(fma_machines: list[Any]) -> None:
@@ -223,3 +265,35 @@ def test_threads_are_asked_for_where_there_is_work(
     ops.dense_forward(*large[:3], threads=2)
     with pytest.raises(ValueError, match="threads"):
         ops.dense_forward(*small[:3], threads=0)
+
+
+def test_the_default_number_of_threads_is_asked_for_again(
+    isa: str, use: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its limits change, or it is set; not at each call."""
+    asked = []
+
+    def default_threads() -> int:
+        asked.append(1)
+        return 2
+
+    plain = type(use(isa).plain)(isa, {"relu": 0}, default_threads)
+    x, w, b = arrays(128, 128, 128, "float32")[:3]
+
+    def times() -> int:
+        asked.clear()
+        for _ in range(3):
+            plain.dense_forward(x, w, b, "relu", None, None)
+        return len(asked)
+
+    assert (times(), times()) == (1, 0)
+    monkeypatch.setenv("NNFAST_NUM_THREADS", "3")
+    assert (times(), times()) == (1, 0)
+    plain.forget()
+    assert (times(), times()) == (1, 0)
+    if hasattr(os, "sched_setaffinity") and len(cpus := os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(0, {min(cpus)})
+        try:
+            assert (times(), times()) == (1, 0)
+        finally:
+            os.sched_setaffinity(0, cpus)

@@ -515,6 +515,8 @@ def set_num_threads(number: int | None) -> None:
         If `number` is not an integer from 1 to 256.
     """
     _Chosen.threads = None if number is None else threads.checked("threads", number)
+    if _Chosen.backend and _Chosen.backend.plain:
+        _Chosen.backend.plain.forget()
 
 
 def info() -> dict[str, Any]:
