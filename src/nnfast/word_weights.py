@@ -44,7 +44,7 @@ class Weights:
 
     @classmethod
     def drawn(cls, vocabulary: Vocabulary, size: int, seed: int) -> Weights:
-        """Return initial vectors, uniform in [-1, 1) / size as gensim's, a function of seed and row."""
+        """Return initial vectors, uniform in [-1, 1) / size, as gensim's: of seed and row."""
         syn0 = aligned_rows(len(vocabulary), size)
         _draw(syn0, 0, size, seed)
         return cls(vocabulary, size, syn0)
