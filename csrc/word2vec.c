@@ -5,7 +5,6 @@
  * rows are updated, 16 columns at a time, with the output rows and their updates in registers. The next step is made
  * before one is computed, and its rows are fetched meanwhile. Threads share the rows without locks (Hogwild; walk.c).
  */
-#include "rng.h"
 #include "team.h"
 #include "vecmath.h"
 #include "walk.h"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice, pairwise
@@ -27,7 +28,7 @@ Scoring = Literal["default", "npmi"]
 Candidate = tuple[str, ...]
 
 
-class _Joiner:
+class _Joiner(ABC):
     """Phrases by their words, and what joins them in sentences."""
 
     _FORMAT: ClassVar[str]
@@ -126,18 +127,18 @@ class _Joiner:
                 f"({error}); check the name"
             ) from None
 
+    @abstractmethod
     def _found(self) -> dict[Candidate, float]:
         """Return the phrases by their words, and their scores."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tree(self) -> dict[str, Any]:
         """Return what a file holds besides delimiter and connectors."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def _of_tree(cls, tree: dict[str, Any]) -> Self:
         """Return what a file held."""
-        raise NotImplementedError
 
 
 class Phrases(_Joiner):
