@@ -449,9 +449,11 @@ while kills < 100:
     seconds = time.perf_counter() - began
     expected = open(result).read()
     os.unlink(result)
+    patience = 0.6 * seconds
     while not os.path.exists(result):
         child = forked(name, save_freq)
-        time.sleep(dice.random() * 0.6 * seconds)
+        time.sleep(dice.random() * patience)
+        patience *= 1.1  # or a start that takes longer than that is killed for ever
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         kills += os.WIFSIGNALED(status)
