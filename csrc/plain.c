@@ -12,9 +12,8 @@
  * contiguous range of units, so it packs a panel once. Columns that do not fill a panel's vectors pass through the
  * thread's scratch.
  */
-#include <stdlib.h>
-
 #include "engine.h"
+#include "scratch.h"
 #include "team.h"
 
 enum { TALL = 192, ROWS = 96, HEIGHT = 288, STRIP = 4 }; /* rows at a time: of y, of dx; of dW: rows of W; to pack */
@@ -391,9 +390,8 @@ static int run(task *t, sizes n, void (*work)(void *, const nn_team *))
     n.turned = round_up(n.turned, 16);
     const int64_t all_dz = n.dz + n.panels + n.turned, threads = t->d->threads;
     if (all_dz <= CHEAP) t->copy = all_dz;
-    real *memory = aligned_alloc(64, (n.packed + (t->copy ? threads : 1) * all_dz + threads * t->scratch_size) *
-                                         sizeof *memory),
-         *at = memory;
+    const int64_t size = n.packed + (t->copy ? threads : 1) * all_dz + threads * t->scratch_size;
+    real *memory = nn_take_scratch(size * sizeof *memory), *at = memory;
     if (!memory) return -1;
     t->scratch = at, at += threads * t->scratch_size;
     if (n.packed) t->packed = at, at += n.packed;
@@ -401,7 +399,7 @@ static int run(task *t, sizes n, void (*work)(void *, const nn_team *))
     if (n.panels) t->dz_panels = at, at += n.panels;
     if (n.turned) t->dz_turned = at;
     nn_parallel(threads, work, t);
-    free(memory);
+    nn_give_scratch(memory);
     return 0;
 }
 

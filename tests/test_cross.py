@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-APART = [ROOT / "csrc" / name for name in ("cpu.c", "team.c", "corpus.c")]  # compiled once
+APART = [ROOT / "csrc" / name for name in ("cpu.c", "team.c", "scratch.c", "corpus.c")]  # compiled once
 KERNELS = [path for path in sorted((ROOT / "csrc").glob("*.c")) if path not in APART]
 ONCE = [*APART, ROOT / "tests/c/train.c"]
 FLAGS = [
