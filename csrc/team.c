@@ -3,6 +3,9 @@
  * A thread that cannot be created ends the process there, and a forked child that enters a region waits for ever for
  * threads it does not have. So: new threads are tried with pthread_create first, and a fork is prepared for by handing
  * the pool back (omp_pause_resource_all, OpenMP 5.0; where the runtime lacks it, a child runs on one thread).
+ *
+ * Where other programs, or the idle threads of another library, hold the processors, a team waits for time slices of
+ * milliseconds at each barrier. A caller that has waited so works alone for ten times as long before it asks again.
  */
 #define _GNU_SOURCE
 #include "team.h"
@@ -41,10 +44,12 @@ void nn_read_limits(nn_limits *limits)
 #include <stdatomic.h>
 
 enum { SPINS = 1000, MAX_THREADS = 256 }; /* 1000 pauses: about 20 us */
+static const double SLICE = 1e-3;         /* seconds: who waits longer does not wait for work */
 
 typedef struct barrier {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_int round;
+    double waited; /* seconds of the caller's thread, beyond the spins */
 } barrier;
 
 void nn_barrier(const nn_team *team)
@@ -57,8 +62,10 @@ void nn_barrier(const nn_team *team)
         atomic_store_explicit(&b->round, round + 1, memory_order_release);
         return;
     }
+    double since = 0;
     for (int spins = 0; atomic_load_explicit(&b->round, memory_order_acquire) == round; spins++) {
         if (spins > SPINS) {
+            if (!since) since = nn_now();
             sched_yield();
             continue;
         }
@@ -68,6 +75,7 @@ void nn_barrier(const nn_team *team)
         __asm__ volatile("yield");
 #endif
     }
+    if (since && !team->index) b->waited += nn_now() - since;
 }
 
 /* ---- fork ---- */
@@ -128,9 +136,12 @@ static int available(int wanted)
 void nn_parallel(int64_t threads, void (*work)(void *, const nn_team *), void *argument)
 {
     static _Thread_local int pool = 1, age; /* the last team of this thread, which libgomp keeps; forks before it */
+    static _Thread_local double alone;      /* until then */
     if (age != atomic_load(&forks)) pool = 1, age = atomic_load(&forks);
     int wanted = threads < MAX_THREADS ? (int)threads : MAX_THREADS;
     if (forked || omp_in_parallel()) wanted = 1;
+    const double start = wanted > 1 ? nn_now() : 0;
+    if (start < alone) wanted = 1;
     if (wanted > pool) wanted = available(wanted);
     if (wanted <= 1) {
         work(argument, &(nn_team){0, 1, NULL});
@@ -138,8 +149,15 @@ void nn_parallel(int64_t threads, void (*work)(void *, const nn_team *), void *a
     }
     pool = wanted;
     barrier shared = {0};
+    double done = 0;
 #pragma omp parallel num_threads(wanted)
-    work(argument, &(nn_team){omp_get_thread_num(), omp_get_num_threads(), &shared});
+    {
+        const int index = omp_get_thread_num();
+        work(argument, &(nn_team){index, omp_get_num_threads(), &shared});
+        if (!index) done = nn_now();
+    }
+    const double end = nn_now(), waited = shared.waited + (end - done);
+    if (waited > SLICE && 2 * waited > end - start) alone = end + 10 * waited;
 }
 
 int nn_max_threads(void) { return omp_get_max_threads(); }

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-APART = [ROOT / "csrc" / name for name in ("cpu.c", "team.c", "scratch.c", "corpus.c")]  # compiled once
+COMPILED_ONCE = ("cpu.c", "team.c", "scratch.c", "corpus.c")
+APART = [ROOT / "csrc" / name for name in COMPILED_ONCE]
 KERNELS = [path for path in sorted((ROOT / "csrc").glob("*.c")) if path not in APART]
 ONCE = [*APART, ROOT / "tests/c/train.c"]
 FLAGS = [

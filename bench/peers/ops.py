@@ -13,7 +13,7 @@ from bench.data import Array
 from bench.work import Work
 
 _BATCHES = (32, 128, 512, 4096)
-_ENOUGH = 0.01  # seconds that a case is repeated: what the first calls take for their memory is over
+_ENOUGH = 0.01  # seconds that a case is repeated: more than its first calls, on new memory
 
 
 @dataclass

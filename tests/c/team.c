@@ -1,0 +1,37 @@
+/* team.c: prints the sizes of three teams. In the first the caller waits at the end; with an argument, at a barrier. */
+#include <stdio.h>
+#include <time.h>
+
+#include "team.h"
+
+static int barrier, late = 1;
+
+static void nap(double seconds)
+{
+    struct timespec t = {(time_t)seconds, (long)(1e9 * (seconds - (double)(time_t)seconds))};
+    nanosleep(&t, NULL);
+}
+
+static void work(void *size, const nn_team *team)
+{
+    if (!team->index)
+        *(int *)size = team->size;
+    else if (late)
+        nap(0.02);
+    if (barrier) nn_barrier(team);
+}
+
+int main(int n, char **arguments)
+{
+    (void)arguments;
+    int first, next, last;
+    barrier = n > 1;
+    const double start = nn_now();
+    nn_parallel(2, work, &first);
+    const double taken = nn_now() - start;
+    late = 0;
+    nn_parallel(2, work, &next);
+    nap(11 * taken);
+    nn_parallel(2, work, &last);
+    printf("%d %d %d\n", first, next, last);
+}
