@@ -57,6 +57,7 @@ cdef extern from "nnfast.h" nogil:
         double constants[4]
         double clip_value, clip_norm
         const double *rates
+        const double *penalty_factors
         void *state
         int64_t slots
         int64_t n_theta
@@ -243,7 +244,7 @@ cdef class Run:
 
     def __cinit__(self, str isa, bint is_double, rows, int64_t n_in, int64_t n_out, theta, x, y, labels, sample_weight,
                   order, int64_t batch, int64_t loss, double label_smoothing, double highest_loss, int64_t optimizer,
-                  constants, double clip_value, double clip_norm, rates, state, buffers, bint training, uint64_t seed,
+                  constants, double clip_value, double clip_norm, rates, penalty_factors, state, buffers, bint training, uint64_t seed,
                   int64_t first_step, gradient, outputs, losses, double loss_before, int64_t threads, double serial_below, exchanges,
                   loss_exchange, python):
         cdef nn_call *c = &self.call
@@ -282,6 +283,7 @@ cdef class Run:
         for i, value in enumerate(constants):
             c.constants[i] = value
         c.rates = <const double *>self.arrays.take(rates)
+        c.penalty_factors = <const double *>self.arrays.take(penalty_factors)
         c.state, c.slots = self.arrays.take(state, True), 0 if state is None else len(state)
         c.buffers = self.arrays.take(buffers, optimizer >= 0)
         c.training, c.seed, c.first_step = training, seed, first_step

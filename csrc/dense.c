@@ -206,7 +206,7 @@ void FN(finish_sums)(const program *p, const layer *l, const pass *s, panel q, i
     const int width = q.width, height = end - first;
     const int64_t offset = l->weights + q.column * round_up(l->n_in, LANES) + (int64_t)first * width;
     const int64_t bias = l->use_bias && first == 0 ? l->bias + q.column : -1;
-    if (s->last && !s->complete) FN(add_penalty)(p, l, offset, (int64_t)height * width);
+    if (s->last && !s->complete) FN(add_penalty)(p, l, s->penalty, offset, (int64_t)height * width);
     if (!s->last || !s->rate) return;
     if (FN(end_of_sum)(p, l, s) < END_UPDATE) {
         FN(update)(p, s, offset, (int64_t)height * width);

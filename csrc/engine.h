@@ -203,6 +203,7 @@ typedef struct pass {
     const worker *from; /* NULL: add up the partial gradients of so many workers */
     int partials;
     real clip;          /* factor of the complete gradient */
+    double penalty;     /* factor of the penalties */
     real *to;           /* packed gradient */
     int64_t cost, done; /* weights in all, and passed so far: the thread's part of all of them is contiguous */
     int part, parts;
@@ -292,9 +293,9 @@ void FN(custom_backward)(const program *p, const layer *l, const worker *w, shar
 void FN(custom_update)(const program *p, const layer *l, pass *s);
 void FN(custom_give)(const program *p, const layer *l, bool backward, share rows); /* l NULL: to the loss */
 /* penalty.c: of some of the panels */
-void FN(penalty)(const program *p, const layer *l, share s);
+void FN(penalty)(const program *p, const layer *l, double factor, share s);
 double FN(penalties)(const program *p);
-void FN(add_penalty)(const program *p, const layer *l, int64_t offset, int64_t n); /* to a range of dW */
+void FN(add_penalty)(const program *p, const layer *l, double factor, int64_t offset, int64_t n); /* to a range of dW */
 void FN(constrain)(const program *p, const layer *l, share s);
 /* loss.c: rows [first, end) of the worker's block; row losses, and dJ/dz when there is a backward pass */
 void FN(loss)(const program *p, const worker *w, int first, int end, const int64_t *order, double scale);

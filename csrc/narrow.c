@@ -198,7 +198,7 @@ void FN(narrow_update)(const program *p, const layer *l, pass *pass)
         if (bias) FN(add_partials)(p, pass, l->bias, round_up(l->n_out, LANES));
     }
     for (int n = 0; n < l->n_out && pass->last && !pass->complete; n++)
-        FN(add_penalty)(p, l, l->weights + n * padded_inputs(l) + k.first, width);
+        FN(add_penalty)(p, l, pass->penalty, l->weights + n * padded_inputs(l) + k.first, width);
     if (!pass->last || !pass->rate || end >= END_UPDATE) return;
     for (int n = 0; n < l->n_out; n++) FN(update)(p, pass, l->weights + n * padded_inputs(l) + k.first, width);
     if (bias) FN(update)(p, pass, l->bias, round_up(l->n_out, LANES));

@@ -125,11 +125,12 @@ typedef struct nn_call {
     int64_t n, batch;          /* batch: rows of a step, the last may be shorter */
     int64_t loss, optimizer;   /* enum nn_loss, enum nn_optimizer */
     double label_smoothing;
-    double highest_loss;          /* a row's loss counts as at most this; its gradient does not know */
-    double constants[4];          /* of the rule (optim.c) */
-    double clip_value, clip_norm; /* 0: none */
-    const double *rates;          /* [steps][NN_RATES] step size, epsilon, shrinkage, corrections included */
-    void *state;                  /* [slots][n_theta] */
+    double highest_loss;           /* a row's loss counts as at most this; its gradient does not know */
+    double constants[4];           /* of the rule (optim.c) */
+    double clip_value, clip_norm;  /* 0: none */
+    const double *rates;           /* [steps][NN_RATES] step size, epsilon, shrinkage, corrections included */
+    const double *penalty_factors; /* [steps] of the plan's penalties, or NULL: 1 */
+    void *state;                   /* [slots][n_theta] */
     int64_t slots;
     int64_t n_theta;
     void *buffers;          /* [n_buffers], written when there is an optimizer */

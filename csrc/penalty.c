@@ -1,4 +1,4 @@
-/* penalty.c: penalties and bounds of a dense layer's weights.
+/* penalty.c: penalties and bounds of a dense layer's weights; l1 and l2 are those of the plan times the step's factor.
  *
  *     J gets  sum over n of fma(l2, sum_k w[k][n]^2, l1 sum_k |w[k][n]|)
  *     dW, when it is complete, becomes  fma(l1, sign w, fma(2 l2, w, dW))
@@ -23,9 +23,9 @@ INLINE void add_block(sums *total, sums block)
     total->sizes += block.sizes;
     total->squares += block.squares;
 }
-static void put_penalty(const program *p, const layer *l, int column, int n, sums s)
+static void put_penalty(const program *p, const layer *l, double factor, int column, int n, sums s)
 {
-    const vec value = fma_(C(l->attributes[NN_L2]), s.squares, C(l->attributes[NN_L1]) * s.sizes);
+    const vec value = fma_(C(factor * l->attributes[NN_L2]), s.squares, C(factor * l->attributes[NN_L1]) * s.sizes);
     store_first(p->statistics + l->statistics + column, value, n);
 }
 
@@ -63,16 +63,17 @@ static sums sums_of_narrow(const program *p, const layer *l, int column)
     return total;
 }
 
-void FN(penalty)(const program *p, const layer *l, share s)
+void FN(penalty)(const program *p, const layer *l, double factor, share s)
 {
     int turn = 0;
     if (!l->penalised) return;
     for (int n = 0; l->narrow && n < l->n_out; n += LANES)
-        if (turn++ % s.parts == s.part) put_penalty(p, l, n, l->n_out - n, sums_of_narrow(p, l, n));
+        if (turn++ % s.parts == s.part) put_penalty(p, l, factor, n, l->n_out - n, sums_of_narrow(p, l, n));
     if (l->narrow) return;
     for (panel q = weight_panels(l->n_out, p->widest); q.width; q = next_panel(q)) {
         if (turn++ % s.parts != s.part) continue;
-        for (int v = 0; v < q.width; v += LANES) put_penalty(p, l, q.column + v, q.width - v, sums_of(p, l, q, v));
+        for (int v = 0; v < q.width; v += LANES)
+            put_penalty(p, l, factor, q.column + v, q.width - v, sums_of(p, l, q, v));
     }
 }
 
@@ -85,10 +86,10 @@ double FN(penalties)(const program *p)
     return sum;
 }
 
-void FN(add_penalty)(const program *p, const layer *l, int64_t offset, int64_t n)
+void FN(add_penalty)(const program *p, const layer *l, double factor, int64_t offset, int64_t n)
 {
     if (!l->penalised) return;
-    const vec l1 = C(l->attributes[NN_L1]), twice_l2 = C(2 * l->attributes[NN_L2]);
+    const vec l1 = C(factor * l->attributes[NN_L1]), twice_l2 = C(2 * factor * l->attributes[NN_L2]);
     for (int64_t i = offset; i < offset + n; i += LANES) {
         const vec w = load(p->theta + i), sign = choose(greater(absolute(w), C(0)), with_sign(C(1), w), w);
         store(p->gradient + i, fma_(l1, sign, fma_(twice_l2, w, load(p->gradient + i))));

@@ -206,9 +206,11 @@ static void do_blocks(call_run *run, const phase *ph, step st, const nn_team *te
     const int rows = (int)at_most(BLOCK, st.size - own * BLOCK);
     const int64_t position = st.first + own * BLOCK;
     const double scale = 1 / (double)st.size;
-    pass s = {.rows = rows, .first = true, .part = 0, .parts = 1, .from = w, .to = w->gradient};
+    const double penalty = c->penalty_factors ? c->penalty_factors[c->step] : 1;
+    pass s = {.rows = rows, .first = true, .part = 0, .parts = 1, .from = w, .to = w->gradient, .penalty = penalty};
     if (ph->gather && block == 0 && p->penalised)
-        for (int i = 0; i < p->n_layers; i++) FN(penalty)(p, p->layers + i, (share){0, 0, team->index, team->size});
+        for (int i = 0; i < p->n_layers; i++)
+            FN(penalty)(p, p->layers + i, penalty, (share){0, 0, team->index, team->size});
     if (p->side_by_side) {
         if (rows > 0) {
             through_the_layers(p, ph, w, c->order + position, position, scale, &(cut){rows, false, &alone});

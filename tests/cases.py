@@ -64,6 +64,7 @@ class Case:
     batch_size: int = 32
     rows: int = 70
     weighted: bool = False
+    varying_penalty: bool = False
 
     def net(self, dtype: str, seed: int = 0) -> Sequential:
         """Return the network, built; biases are drawn too, so that no sum starts at zero."""
@@ -118,6 +119,7 @@ class Case:
             optimizer=rule,
             state=np.repeat(np.array(rule.first_slots, dtype)[:, None], net.theta.size, axis=1),
             rates=rule.rates(0, steps),
+            penalty_factors=np.linspace(0.3, 1.7, steps) if self.varying_penalty else None,
             threads=threads,
             serial_below=0.0,
         )
@@ -346,6 +348,7 @@ CASES = (
     Case("all in Python", (PAIRS, Dense(9), SINES, Dense(8)), 7, loss=log_cosh, **_HEAVY),
     Case("penalty", (Dense(9, "tanh", **_PENALTY), Dense(70, **_PENALTY), Dense(3))),
     Case("penalty of a narrow layer", (Dense(9, "tanh"), Dense(3, **_PENALTY)), 300),
+    Case("varying penalty", (Dense(70, **_PENALTY), Dense(3, **_PENALTY)), 9, varying_penalty=True),
     Case("penalty, frozen", (replace(_FROZEN, **_PENALTY), Dense(3, **_PENALTY)), **_HEAVY),
     Case("max norm", (Dense(40, "tanh", kernel_constraint=MaxNorm(0.7)), Dense(3)), 300),
     Case(

@@ -49,6 +49,8 @@ class Step:
         self.a: dict[int, Any] = {}
         self.d: dict[int, Any] = {}
         self.kept: dict[int, Any] = {}
+        factors = job.penalty_factors
+        self.penalty_factor = 1.0 if factors is None else factors[number - job.first_step]
 
     def parameters(self, row: Row, of: Any) -> tuple[Any, Any]:
         """Return weight and bias (or none), or gamma and beta: views into theta or a gradient."""
@@ -103,7 +105,7 @@ class Step:
             dw, db = self.parameters(row, self.gradient)
             dw[:] = product(x.T, dz)
             db[:] = column_sum(dz)[: db.size]
-            l1, l2 = (float(row.attributes[name]) for name in ("l1", "l2"))
+            l1, l2 = (self.penalty_factor * row.attributes[name] for name in ("l1", "l2"))
             if l1 or l2:
                 real = w.dtype.type
                 dw[:] = fma(real(l1), np.sign(w), fma(real(2 * l2), w, dw))
@@ -232,7 +234,10 @@ class Step:
         for row in self.job.plan.rows:
             if row.op == "dense" and row.attributes["trainable"]:
                 w, _ = self.parameters(row, self.theta)
-                l1, l2 = (w.dtype.type(row.attributes[name]) for name in ("l1", "l2"))
+                l1, l2 = (
+                    w.dtype.type(self.penalty_factor * row.attributes[name])
+                    for name in ("l1", "l2")
+                )
                 for value in fma(l2, column_sum(w, w), l1 * column_sum(np.abs(w))).tolist():
                     total += value
         return total

@@ -89,7 +89,8 @@ def _torch(name: str, steps: int) -> tuple[Any, float]:
         optimizer.zero_grad()
         outputs = torch_outputs(torch, job, weights, x[rows], job.first_step + step)
         loss = (torch_losses(torch, job.loss, outputs, y[rows]) * factors[rows]).mean()
-        loss = loss + torch_penalty(job.plan, weights)
+        factor = 1 if job.penalty_factors is None else job.penalty_factors[step]
+        loss = loss + factor * torch_penalty(job.plan, weights)
         loss.backward()
         if clip_value is not None:
             torch.nn.utils.clip_grad_value_(weights.values(), clip_value)

@@ -372,6 +372,7 @@ class NativeBackend:
             (rule.clip_value or 0.0) if rule else 0.0,
             (rule.clip_norm or 0.0) if rule else 0.0,
             job.rates if rule else None,
+            job.penalty_factors,
             job.state if rule else None,
             plan.initial_buffers(job.plan, job.theta.dtype) if job.buffers is None else job.buffers,
             job.training,

@@ -237,6 +237,8 @@ class Job:
     optimizer, state, rates
         The rule; its slots (n_slots, n_theta), updated in place; the numbers of each step
         (n_steps, 3) float64, see `nnfast.optimizers`. None: no update.
+    penalty_factors : ndarray of float64 or None, shape (n_steps,)
+        What the plan's penalties are times in each step; None: 1.
     gradient : ndarray or None, shape (n_theta,)
         Receives the gradient of a single step: batch_size >= m.
     outputs : ndarray or None, shape (m, n_out)
@@ -267,6 +269,7 @@ class Job:
     optimizer: Optimizer | None = None
     state: Array | None = None
     rates: NDArray[np.float64] | None = None
+    penalty_factors: NDArray[np.float64] | None = None
     gradient: Array | None = None
     outputs: Array | None = None
     losses: NDArray[np.float64] | None = None

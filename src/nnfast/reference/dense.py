@@ -52,9 +52,12 @@ def backward(
     return (dx,)
 
 
-def penalty(row: Row, theta: Array, gradient: Array | None = None) -> float:
-    """Return the penalty of the row's weights, 0 if frozen, and add its slope to `gradient`."""
-    l1, l2 = float(row.attributes["l1"]), float(row.attributes["l2"])
+def penalty(row: Row, theta: Array, factor: float, gradient: Array | None = None) -> float:
+    """Return `factor` times the penalty of the row's weights, and add its slope to `gradient`.
+
+    A frozen row has none.
+    """
+    l1, l2 = factor * float(row.attributes["l1"]), factor * float(row.attributes["l2"])
     if not (l1 or l2) or not row.attributes["trainable"]:
         return 0.0
     w, _ = views(row, theta)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast.losses import Loss
-from nnfast.plan import Array, Csr, Job, Plan
+from nnfast.plan import Array, Csr, Job
 from nnfast.python_side import call_loss
 from nnfast.reference import activations, custom, dense, losses
 from nnfast.reference.elementwise import Add, Rescaling
@@ -57,13 +57,14 @@ def backward(step: Step, a: dict[int, Array], d_output: Array) -> tuple[Array, d
             if dx is not None and source != 0:
                 d[source] = d[source] + dx if source in d else dx
         if row.op == "dense":
-            dense.penalty(row, step.theta, gradient)
+            dense.penalty(row, step.theta, step.penalty_factor, gradient)
     return gradient, d
 
 
-def penalty(plan: Plan, theta: Array) -> float:
+def penalty(step: Step) -> float:
     """Return the sum of the penalties of all rows."""
-    return sum(dense.penalty(row, theta) for row in plan.rows if row.op == "dense")
+    rows = (row for row in step.plan.rows if row.op == "dense")
+    return sum(dense.penalty(row, step.theta, step.penalty_factor) for row in rows)
 
 
 def row_losses(
@@ -121,7 +122,8 @@ class ReferenceRun:
         x = x.toarray() if isinstance(x, Csr) else x
         buffers = np.empty(0, theta.dtype) if job.buffers is None else job.buffers
         number = self._first_step + self.steps
-        step = Step(job.plan, theta, buffers, job.training, job.seed, number)
+        factor = 1.0 if job.penalty_factors is None else float(job.penalty_factors[self.steps])
+        step = Step(job.plan, theta, buffers, job.training, job.seed, number, factor)
         self.a = forward(step, x.astype(theta.dtype))
         output = self.a[job.plan.rows[-1].output]
         if job.outputs is not None:
@@ -131,7 +133,7 @@ class ReferenceRun:
             if job.loss.function:
                 output = output.reshape(len(rows), *job.plan.output_shape)
             values, d_output = row_losses(job.loss, output, job.y[rows], weight, job.highest_loss)
-            total = float(values.sum()) + len(rows) * penalty(job.plan, theta)
+            total = float(values.sum()) + len(rows) * penalty(step)
             self.loss += total
             if job.losses is not None:
                 self.loss = job.losses[self.steps] = total

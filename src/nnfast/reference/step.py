@@ -27,6 +27,7 @@ class Step:
     training: bool = False
     seed: int = 0
     number: int = 0
+    penalty_factor: float = 1.0
     kept: dict[int, Any] = field(default_factory=dict)
     statistics: dict[int, Array] = field(default_factory=dict)
 
