@@ -155,7 +155,7 @@ ONE_STEP = {
 
 @pytest.fixture
 def epochs_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many epochs were wanted of each call for several, and made."""
+    """How many epochs were wanted of each call, and made."""
     found: list[int] = []
     several = Trainer.epochs
 
@@ -177,7 +177,7 @@ def test_epochs_of_one_step(task: str, name: str, epochs_at_once: list[int]) -> 
         X, y = X * 1600, y > 4
     fitted_alike(task, X, y, **settings)
     several = name not in ("adam by rows", "without Nesterov", "invscaling", "early stopping")
-    assert bool(epochs_at_once) == several
+    assert (max(epochs_at_once) > 1) == several
     assert epochs_at_once[::2] == epochs_at_once[1::2]
     numbers = []
     for cls in PAIRS[task]:
@@ -419,7 +419,7 @@ def test_overflow_in_epochs_of_one_step(
             estimator.fit(X, y)
         fitted.append(estimator)
     theirs, mine = fitted
-    assert epochs_at_once == [11, 0]
+    assert epochs_at_once[:2] == [11, 0]
     assert "the loss is not finite in epoch 4" in caplog.text
     assert mine.n_iter_ == theirs.n_iter_
     np.testing.assert_allclose(mine.loss_curve_, theirs.loss_curve_, rtol=1e-6)

@@ -90,18 +90,16 @@ class Epochs:
         """Make epochs before they are asked for; where that fails, their orders wait."""
         self._orders.extend(orders)
         if not self.optimizer.rests:
-            rates = self.optimizer.rates(len(orders))
-            self._totals.extend(self._trainer.epochs(np.stack(orders), rates))
-            self.optimizer.made(self._trainer.made)
+            self._totals.extend(self._trained(orders))
 
     def _make(self, order: Array) -> float:
         trainer, first = self._trainer, 0
         if not self._by_hand:
             reason = self._why_not(order)
             if reason is None:
-                total = self._trained(order)
+                totals = self._trained([order])
                 if trainer.finite:
-                    return total
+                    return totals[0]
                 reason, first = "the loss is not finite", trainer.made
             self._take_over(reason)
         return self._epoch_by_hand(order, first)
@@ -118,11 +116,11 @@ class Epochs:
             return "the weights of a batch sum to 0"
         return None
 
-    def _trained(self, order: Array) -> float:
+    def _trained(self, orders: list[Array]) -> list[float]:
         trainer = self._trainer
-        rates = self.optimizer.rates(trainer.steps_of_epoch)
+        rates = self.optimizer.rates(len(orders) * trainer.steps_of_epoch)
         try:
-            return trainer.epoch(order, rates)
+            return trainer.epochs(np.stack(orders), rates)
         finally:
             self.optimizer.made(trainer.made)
 

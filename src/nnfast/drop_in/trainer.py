@@ -7,8 +7,8 @@ so that the short last batch of an epoch is penalised more than the others.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -73,16 +73,6 @@ class Data:
 
 
 @dataclass
-class _Part:
-    """Steps that one run makes: those of [first, end) of an epoch."""
-
-    first: int
-    end: int
-    job: Job
-    run: Run
-
-
-@dataclass
 class Trainer:
     """Makes the steps of epochs, on theta and state in place.
 
@@ -93,8 +83,11 @@ class Trainer:
         Key of dropout.
     steps : int
         Made so far.
+    made : int
+        Steps of the last call.
     finite : bool
-        False: a loss was not finite, and the epoch has ended before that step, or some before it.
+        False: in the last call a loss was not finite, and it has ended before that step, or some
+        before it.
     """
 
     data: Data
@@ -104,27 +97,16 @@ class Trainer:
     batch_size: int
     seed: int = 0
     steps: int = 0
+    made: int = 0
     finite: bool = True
-    _parts: list[_Part] = field(default_factory=list)
-    _several: _Part | None = None
+    _runs: dict[int, tuple[Job, Run]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n = len(self.data)
-        self.steps_of_epoch = -(-n // self.batch_size)
-        self._order = np.zeros(n, np.int64)
-        self._rates = np.zeros((self.steps_of_epoch, 3))
-        weighted = self.data.weight is not None
-        self._weight = (
-            np.empty(n, self.theta.dtype)
-            if weighted
-            else self.data.constant_weight(self.theta.dtype)
-        )
-        self._made = 0
-
-    @property
-    def made(self) -> int:
-        """Steps of the epoch under way, or of the last one."""
-        return self._made
+        self.steps_of_epoch = -(-len(self.data) // self.batch_size)
+        if self.data.weight is None:
+            self._weight = self.data.constant_weight(self.theta.dtype)
+        else:
+            self._weight = np.empty(len(self.data), self.theta.dtype)
 
     def sums(self, order: Array) -> Array:
         """Return what each step of an epoch divides by: its rows, or the sum of their weights."""
@@ -134,110 +116,71 @@ class Trainer:
             return np.diff(edges, append=len(order)).astype(np.float64)
         return np.add.reduceat(weight[order].astype(np.float64), edges)
 
-    def epoch(self, order: Array, rates: NDArray[np.float64]) -> float:
-        """Make the steps of an epoch and return the sum over them of rows times loss.
-
-        Parameters
-        ----------
-        order : ndarray of int64, shape (n,)
-        rates : ndarray, shape (steps_of_epoch, 3)
-            Step size, epsilon and 0.
-        """
-        self._order[:], self._rates[:] = order, rates
-        self._made, total = 0, 0.0
-        for part in self._parts_of_epoch():
-            run, job = part.run, part.job
-            run.restart(self.steps + part.first)
-            more = True
-            try:
-                while more:
-                    self._made = part.first + run.steps
-                    more = run.advance(SECONDS_OF_A_CALL)
-            finally:
-                if run.finite:
-                    self._made = part.first + run.steps
-            if not run.finite:  # theta is as it was before the call
-                self.finite = False
-                break
-            total += run.loss + self.data.goal.correction(job.outputs, job.order, self._weight)
-        self.steps += self._made
-        return total
-
     def epochs(self, orders: Array, rates: NDArray[np.float64]) -> list[float]:
-        """Make epochs of one step each in one run, and return what `epoch` does of each.
-
-        Without weights. Where a loss is not finite the list is empty: nothing has been done.
+        """Make epochs and return for each that was made the sum over its steps of rows times loss.
 
         Parameters
         ----------
         orders : ndarray of int64, shape (k, n)
-            k is the same in each call.
-        rates : ndarray, shape (k, 3)
+            Several only if each is a single step, without weights.
+        rates : ndarray, shape (k * steps_of_epoch, 3)
+            Step size, epsilon and 0.
         """
-        if self._several is None:
-            l2 = self.data.alpha / (2 * self.sums(orders[0])[0])
-            job = self._job(np.zeros(orders.size, np.int64), float(l2), np.zeros(rates.shape))
-            job = replace(job, losses=np.zeros(len(orders)))
-            self._several = _Part(0, len(orders), job, backend.current().run(job))
-        job, run = self._several.job, self._several.run
+        if len(orders) not in self._runs:
+            self._runs[len(orders)] = self._run(orders)
+        job, run = self._runs[len(orders)]
         assert job.rates is not None
         assert job.losses is not None
         job.order[:], job.rates[:] = orders.ravel(), rates
-        before = self.theta.copy(), self.state.copy()
-        self._made, done = 0, False
+        if self.data.weight is not None:
+            self._weigh(job)
         run.restart(self.steps)
+        self.made = 0
         try:
-            while run.advance(SECONDS_OF_A_CALL):
-                pass
-            done = run.finite
+            more = True
+            while more:
+                self.made = run.steps
+                more = run.advance(SECONDS_OF_A_CALL)
         finally:
-            if not done:
-                self.theta[:], self.state[:] = before
-        if not done:
-            return []
-        self._made = run.steps
-        self.steps += run.steps
+            self.finite = run.finite
+            if run.finite:  # else theta is as it was before the call
+                self.made = run.steps
+            self.steps += self.made
+        whole = self.made // self.steps_of_epoch
         outputs: Iterable[Array | None] = itertools.repeat(None)
         if job.outputs is not None:
             outputs = job.outputs.reshape(len(orders), len(self.data), -1)
+        losses = job.losses.reshape(len(orders), -1).sum(axis=1)[:whole].tolist()
         return [
             loss + self.data.goal.correction(z, order, self._weight)
-            for loss, z, order in zip(job.losses.tolist(), outputs, orders, strict=False)
+            for loss, z, order in zip(losses, outputs, orders, strict=False)
         ]
 
-    def _job(self, order: Array, l2: float, rates: NDArray[np.float64]) -> Job:
-        return self.data.job(
+    def _run(self, orders: Array) -> tuple[Job, Run]:
+        steps, alpha = len(orders) * self.steps_of_epoch, self.data.alpha
+        job = self.data.job(
             self.theta,
-            order,
+            np.zeros(orders.size, np.int64),
             self.batch_size,
-            l2,
+            1.0 if alpha else 0.0,
+            penalty_factors=np.tile(alpha / (2 * self.sums(orders[0])), len(orders)),
             sample_weight=self._weight,
             optimizer=self.rule,
             state=self.state,
-            rates=rates,
+            rates=np.zeros((steps, 3)),
+            losses=np.zeros(steps),
             training=True,
             seed=self.seed,
         )
+        return job, backend.current().run(job)
 
-    def _parts_of_epoch(self) -> Iterable[_Part]:
-        weight, scaled = self.data.weight, self._weight
-        if weight is None or scaled is None:
-            self._parts = self._parts or list(self._cut(self.sums(self._order)))
-            return self._parts
-        sums = self.sums(self._order)
+    def _weigh(self, job: Job) -> None:
+        """Let the mean of a batch's rows be one of their weights."""
+        weight, scaled, sums = self.data.weight, self._weight, self.sums(job.order)
+        assert weight is not None
+        assert scaled is not None
+        assert job.penalty_factors is not None
         rows = np.diff(np.arange(0, len(weight), self.batch_size), append=len(weight))
         factors = np.repeat(self.data.goal.factor * rows / sums, rows)
-        scaled[self._order] = weight[self._order] * factors  # a mean of rows is one of weights
-        if self.data.alpha:
-            return self._cut(sums)  # one after the other: each has its own memory
-        self._parts = self._parts or list(self._cut(sums))
-        return self._parts
-
-    def _cut(self, sums: Array) -> Iterator[_Part]:
-        """Cut the epoch where the penalty changes."""
-        l2 = self.data.alpha / (2 * sums)
-        edges = [0, *(np.flatnonzero(np.diff(l2)) + 1).tolist(), len(l2)]
-        for first, end in itertools.pairwise(edges):
-            order = self._order[first * self.batch_size : end * self.batch_size]
-            job = self._job(order, float(l2[first]), self._rates[first:end])
-            yield _Part(first, end, job, backend.current().run(job))
+        scaled[job.order] = weight[job.order] * factors
+        job.penalty_factors[:] = self.data.alpha / (2 * sums)
