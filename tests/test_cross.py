@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import platform
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,8 +50,8 @@ def driver(compiler: str, isas: dict[str, list[str]], folder: Path, *link: str) 
                 jobs.append(
                     [compiler, *FLAGS, *arch, *defines, "-c", str(source), "-o", str(target)]
                 )
-    for job in jobs:
-        subprocess.run(job, check=True)
+    with ThreadPoolExecutor(os.cpu_count()) as compilers:
+        list(compilers.map(functools.partial(subprocess.run, check=True), jobs))
     program = folder / "train"
     objects = [str(folder / Path(job[-1]).name) for job in jobs]
     include = f"-I{ROOT / 'csrc'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 from typing import Any
@@ -45,22 +46,23 @@ def bits(result: Any) -> list[Any]:
 @each_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_bits_are_the_rule_s(
-    fma_isa: str, use: Any, shape: tuple[int, int, int], dtype: str
+    fma_machines: list[Any], shape: tuple[int, int, int], dtype: str
 ) -> None:
-    plain = use(fma_isa).plain
     x, w, b, _, dy = arrays(*shape, dtype)
-    for threads in (1, 2, 3):
-        for bias in (b, None):
-            z = product(x, w, 0 if bias is None else bias)
-            assert bits(plain.dense_forward(x, w, bias, "identity", None, threads)) == bits(z)
-        y = plain.dense_forward(x, w, b, "tanh", None, threads)
-        assert bits(y) == bits(ops.activation(product(x, w, b), "tanh"))
-        for name in ("identity", "tanh"):
-            dz = ops.activation_grad(y, dy, name)
-            sums = product(dz, w.T), product(x.T, dz), column_sum(dz)
-            assert bits(plain.dense_backward(x, w, y, dy, name, True, threads)) == bits(sums)
-            sums = None, *sums[1:]
-            assert bits(plain.dense_backward(x, w, y, dy, name, False, threads)) == bits(sums)
+    without, z = product(x, w, 0), product(x, w, b)
+    y = ops.activation(z, "tanh")
+    sums = {}
+    for name in ("identity", "tanh"):
+        dz = ops.activation_grad(y, dy, name)
+        sums[name] = product(dz, w.T), product(x.T, dz), column_sum(dz)
+    for machine, threads in itertools.product(fma_machines, (1, 2, 3)):
+        forward, backward = machine.plain.dense_forward, machine.plain.dense_backward
+        assert bits(forward(x, w, None, "identity", None, threads)) == bits(without)
+        assert bits(forward(x, w, b, "identity", None, threads)) == bits(z)
+        assert bits(forward(x, w, b, "tanh", None, threads)) == bits(y)
+        for name, (dx, dw, db) in sums.items():
+            assert bits(backward(x, w, y, dy, name, True, threads)) == bits((dx, dw, db))
+            assert bits(backward(x, w, y, dy, name, False, threads)) == bits((None, dw, db))
 
 
 @each_dtype
