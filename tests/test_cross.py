@@ -19,7 +19,7 @@ KERNELS = [path for path in sorted((ROOT / "csrc").glob("*.c")) if path not in A
 ONCE = [*APART, ROOT / "tests/c/train.c"]
 FLAGS = [
     "-std=gnu11",
-    "-O1",
+    "-Og",
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -36,7 +36,7 @@ NEON = {"neon": ["-march=armv8-a"]}
 
 
 def driver(compiler: str, isas: dict[str, list[str]], folder: Path, *link: str) -> Path:
-    """Build the driver with all kernels of these instruction sets; -O1 builds faster, the bits are those of -O3."""
+    """Build the driver with all kernels of these instruction sets; -Og builds faster, the bits are those of -O3."""
     if not shutil.which(compiler):
         pytest.skip(f"this machine has no {compiler}")
     jobs = []
