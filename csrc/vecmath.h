@@ -34,6 +34,7 @@ enum { MANTISSA_BITS = 23, EXPONENT_BIAS = 127 };
 #define SMALLEST FLT_MIN
 #endif
 #define LOG2_E 0x1.71547652b82fep+0
+#define LN2 0x1.62e42fefa39efp-1
 
 INLINE vec absolute(vec x) { return (vec)((ivec)x & ~(ivec)C(-0.0)); }
 INLINE vec with_sign(vec x, vec sign) { return (vec)((ivec)x | ((ivec)sign & (ivec)C(-0.0))); }
@@ -110,26 +111,27 @@ INLINE vec vec_sigmoid(vec x)
     return fma_((fnma_(y, d, top) + top_low) - y * d_low, inverse, y);
 }
 
-/* sign(x) t / (t + 2), t = e^(2|x|) - 1 = 2^n (e^2r - 1) + (2^n - 1), |r| <= ln 2 / 4; the rounding of t + 2 put back.
+/* sign(x) h / (1 + h), h = (e^(2|x|) - 1) / 2 = 2^n (e^2r - 1) / 2 + (2^n - 1) / 2, |r| <= ln 2 / 4. The quotient of
+ * w = min(h, 1) is taken from w: h - h h/(1 + h) below 1, 1 - 1/(1 + h) above, where its error counts less than that of
+ * h/(1 + h) would. c: (e^2r - 1 - 2r) / 2r^2.
  */
 INLINE vec vec_tanh(vec x)
 {
 #if NN_DOUBLE
-    static const double c[] = {2,        4. / 3,    2. / 3,     4. / 15,     4. / 45,     8. / 315,
-                               2. / 315, 4. / 2835, 4. / 14175, 8. / 155925, 4. / 467775, 8. / 6081075};
+    static const double c[] = {0x1.0000000000001p+0,  0x1.5555555555556p-1, 0x1.5555555553d37p-2, 0x1.11111111109a6p-3,
+                               0x1.6c16c1789d1d7p-5,  0x1.a01a01a7cebcdp-7, 0x1.a019b8ca26fcfp-9, 0x1.71de0d85293b8p-11,
+                               0x1.2891d4ffbb0f9p-13, 0x1.af390ba7e6f47p-16};
     const double large = 19.1;
 #else
-    static const double c[] = {0x1p+1, 0x1.555556p+0, 0x1.5554eap-1, 0x1.1110ep-2, 0x1.6d4316p-4, 0x1.a124e4p-6};
+    static const double c[] = {0x1p+0, 0x1.5554a8p-1, 0x1.555424p-2, 0x1.12160cp-3, 0x1.6cfa9cp-5};
     const double large = 9.02;
 #endif
-    const vec a = minimum(C(large), absolute(x));
-    const vec shifted = fma_(a, C(2 * LOG2_E), C(ROUNDING)), multiple = shifted - C(ROUNDING);
-    const vec scale = power_of_2((ivec)shifted - (ivec)C(ROUNDING));
-    const vec r = fnma_(multiple, C(LN2_LOW / 2), fnma_(multiple, C(LN2_HIGH / 2), a));
-    const vec e = fma_(r * r, polynomial_2(r, c, sizeof c / sizeof *c), r + r);
-    const vec t = fma_(e, scale, scale - C(1)), d = t + C(2), y = t / d;
-    const vec lost = keep(greater(C(2), t), t - (d - C(2)));
-    return with_sign(fnma_(y * lost, fnma_(y, C(0.5), C(0.5)), y), x);
+    const vec a = minimum(C(large), absolute(x)), rounding = C(ROUNDING + EXPONENT_BIAS);
+    const vec shifted = fma_(a, C(2 * LOG2_E), rounding), scale = (vec)((ivec)shifted << MANTISSA_BITS);
+    const vec r = fnma_(shifted - rounding, C(LN2 / 2), a);
+    const vec e = fma_(r * r, polynomial_2(r, c, sizeof c / sizeof *c), r);
+    const vec h = fma_(e, scale, fma_(scale, C(0.5), C(-0.5))), w = minimum(C(1), h);
+    return with_sign(fnma_(w, w / (C(1) + h), w), x);
 }
 
 /* k ln 2 + log(1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1]: with s = f / (2 + f), log(1 + f) = f - f^2/2 + s (f^2/2 + R).
