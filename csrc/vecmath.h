@@ -38,7 +38,8 @@ enum { MANTISSA_BITS = 23, EXPONENT_BIAS = 127 };
 
 INLINE vec absolute(vec x) { return (vec)((ivec)x & ~(ivec)C(-0.0)); }
 INLINE vec with_sign(vec x, vec sign) { return (vec)((ivec)x | ((ivec)sign & (ivec)C(-0.0))); }
-INLINE vec power_of_2(ivec n) { return (vec)((n + isplat(EXPONENT_BIAS)) << MANTISSA_BITS); }
+/* 2^n from n + EXPONENT_BIAS in the low bits */
+INLINE vec power_of_2(ivec biased) { return (vec)(biased << MANTISSA_BITS); }
 
 INLINE vec polynomial(vec x, const double *c, const int terms)
 {
@@ -62,7 +63,7 @@ INLINE vec polynomial_2(vec x, const double *c, const int terms)
     return fma_(odd, x, even);
 }
 
-/* n = round(x / ln 2), r = x - n ln 2, |r| <= ln 2 / 2; returns (e^r - 1 - r) / r^2. */
+/* n = round(x / ln 2), r = x - n ln 2, |r| <= ln 2 / 2; returns (e^r - 1 - r) / r^2. n as power_of_2 takes it. */
 INLINE vec reduce_exp(vec x, ivec *n, vec *r)
 {
 #if NN_DOUBLE
@@ -71,8 +72,9 @@ INLINE vec reduce_exp(vec x, ivec *n, vec *r)
 #else
     static const double q[] = {0x1p-1, 0x1.5554dep-3, 0x1.55551ap-5, 0x1.120b62p-7, 0x1.6d10fcp-10};
 #endif
-    const vec shifted = fma_(x, C(LOG2_E), C(ROUNDING)), multiple = shifted - C(ROUNDING);
-    *n = (ivec)shifted - (ivec)C(ROUNDING);
+    const vec rounding = C(ROUNDING + EXPONENT_BIAS), shifted = fma_(x, C(LOG2_E), rounding);
+    const vec multiple = shifted - rounding;
+    *n = (ivec)shifted;
     *r = fnma_(multiple, C(LN2_LOW), fnma_(multiple, C(LN2_HIGH), x));
     return polynomial_2(*r, q, sizeof q / sizeof *q);
 }
@@ -83,8 +85,8 @@ INLINE vec vec_exp(vec x)
     vec r;
     const double low = -EXPONENT_BIAS * 0.72, high = EXPONENT_BIAS * 0.71; /* e^x is 0, infinite from there on */
     const vec q = reduce_exp(minimum(C(high), maximum(C(low), x)), &n, &r);
-    const ivec half = n >> 1; /* 2^n itself may be out of range */
-    return (fma_(r * r, q, r) + C(1)) * power_of_2(half) * power_of_2(n - half);
+    const ivec twice = n - (ivec)C(ROUNDING) + isplat(EXPONENT_BIAS), half = twice >> 1; /* 2^n may be out of range */
+    return (fma_(r * r, q, r) + C(1)) * power_of_2(half) * power_of_2(twice - half);
 }
 
 /* 2^n (e^r - 1) + (2^n - 1) for x <= 0 */
@@ -96,19 +98,14 @@ INLINE vec vec_expm1(vec x)
     return fma_(fma_(r * r, q, r), scale, scale - C(1));
 }
 
-/* e / (1 + e), e = exp(-|x|) in two words; 1 / (1 + e) for x >= 0. */
+/* q = e / (1 + e), e = exp(-|x|): e - e q for x <= 0, 1 - q for x > 0 */
 INLINE vec vec_sigmoid(vec x)
 {
     ivec n;
     vec r;
-    const vec q = reduce_exp(maximum(C(-EXPONENT_BIAS * 0.6929), C(0) - absolute(x)), &n, &r), scale = power_of_2(n);
-    const vec sum = C(1) + r, rest = fma_(r * r, q, r - (sum - C(1)));
-    const vec high = (sum + rest) * scale, low = (rest - ((sum + rest) - sum)) * scale;
-    const vec d = C(1) + high, d_low = ((C(1) - d) + high) + low;
-    const mask right = greater(x, C(0));
-    const vec top = choose(right, C(1), high), top_low = choose(right, C(0), low);
-    const vec inverse = C(1) / d, y = top * inverse;
-    return fma_((fnma_(y, d, top) + top_low) - y * d_low, inverse, y);
+    const vec q = reduce_exp(maximum(C(-EXPONENT_BIAS * 0.6929), with_sign(x, C(-0.0))), &n, &r), scale = power_of_2(n);
+    const vec e = (fma_(r * r, q, r) + C(1)) * scale, w = choose(greater(x, C(0)), C(1), e);
+    return fnma_(w, e / (C(1) + e), w);
 }
 
 /* sign(x) h / (1 + h), h = (e^(2|x|) - 1) / 2 = 2^n (e^2r - 1) / 2 + (2^n - 1) / 2, |r| <= ln 2 / 4. The quotient of
@@ -127,7 +124,7 @@ INLINE vec vec_tanh(vec x)
     const double large = 9.02;
 #endif
     const vec a = minimum(C(large), absolute(x)), rounding = C(ROUNDING + EXPONENT_BIAS);
-    const vec shifted = fma_(a, C(2 * LOG2_E), rounding), scale = (vec)((ivec)shifted << MANTISSA_BITS);
+    const vec shifted = fma_(a, C(2 * LOG2_E), rounding), scale = power_of_2((ivec)shifted);
     const vec r = fnma_(shifted - rounding, C(LN2 / 2), a);
     const vec e = fma_(r * r, polynomial_2(r, c, sizeof c / sizeof *c), r);
     const vec h = fma_(e, scale, fma_(scale, C(0.5), C(-0.5))), w = minimum(C(1), h);
