@@ -1,8 +1,9 @@
 /* vecmath.h: functions of a vector as fixed sequences of FMAs: exp, expm1, log, log1p, tanh, sigmoid, atan, and the
  * parts of erfc.
  *
- * Arguments of the exponential family are reduced by a rounded multiple of ln 2 in two words; what remains is a
- * polynomial (float: Chebyshev interpolation over the reduced range; double: Taylor). Errors over all floats are in
+ * Arguments of the exponential family are reduced by a rounded multiple of ln 2 in two words (tanh: in one, its large
+ * values need no more); what remains is a polynomial (float: Chebyshev interpolation over the reduced range, of tanh
+ * searched on for the least error; double: Taylor, of tanh Chebyshev). Errors over all floats are in
  * docs/guarantees.md: at most 2 ULP in float, 3 in double. NaN goes through; subnormals count as zero, as everywhere
  * (flush_denormals).
  */
