@@ -151,7 +151,7 @@ cdef extern from "rng.h" nogil:
     void nn_permutation(int64_t *order, int64_t n, uint64_t seed, uint64_t step)
 
 cdef enum:
-    ELEMENTS_OF_A_THREAD = 1 << 16  # below which another thread costs more than it brings
+    ELEMENTS_OF_A_THREAD = 1 << 15  # below which another thread costs more than it brings
 
 NAMES = NN_NAMES.decode()
 # Element types by NumPy's kind and size, in the order of enum nn_type.
@@ -400,9 +400,6 @@ cdef class Predictor:
         )
 
 
-include "plain.pxi"
-
-
 # Dense arrays below: C-contiguous, of the type that is_double names. The work is elementwise, or by rows, so each thread
 # takes a piece of the rows.
 
@@ -438,39 +435,46 @@ cdef void piece(void *argument, const nn_team *team) noexcept nogil:
         p.status = -1
 
 
-cdef Pieces pieces(str isa, bint is_double, Kind kind, int64_t name, int64_t rows, int64_t n, double factor=0) except *:
+cdef Pieces pieces(const nn_table *table, Kind kind, int64_t name, int64_t rows, int64_t n, double factor=0) noexcept:
     cdef Pieces p
     memset(&p, 0, sizeof(p))
-    p.table, p.kind, p.name, p.rows, p.n, p.factor = table_of(isa, is_double), kind, name, rows, n, factor
+    p.table, p.kind, p.name, p.rows, p.n, p.factor = table, kind, name, rows, n, factor
     return p
+
+
+cdef int check_pieces(const Pieces *p) except -1:
+    if p.status:
+        raise MemoryError("out of memory for a row of softmax_cross_entropy")
+    return 0
 
 
 cdef int run_pieces(Pieces *p, int64_t threads) except -1:
     cdef int64_t useful = p.rows * p.n // ELEMENTS_OF_A_THREAD
     with nogil:
         nn_parallel(max(1, min(threads, useful)), piece, p)
-    if p.status:
-        raise MemoryError("out of memory for a row of softmax_cross_entropy")
-    return 0
+    return check_pieces(p)
+
+
+include "plain.pxi"
 
 
 def activation(str isa, bint is_double, int64_t name, int64_t rows, int64_t n, y, z, int64_t threads):
     cdef Arrays arrays = Arrays()
-    cdef Pieces p = pieces(isa, is_double, ACTIVATION, name, rows, n)
+    cdef Pieces p = pieces(table_of(isa, is_double), ACTIVATION, name, rows, n)
     p.out, p.a = <char *>arrays.take(y, True), <const char *>arrays.take(z)
     run_pieces(&p, threads)
 
 
 def activation_grad(str isa, bint is_double, int64_t name, int64_t rows, int64_t n, dz, y, dy, int64_t threads):
     cdef Arrays arrays = Arrays()
-    cdef Pieces p = pieces(isa, is_double, ACTIVATION_GRAD, name, rows, n)
+    cdef Pieces p = pieces(table_of(isa, is_double), ACTIVATION_GRAD, name, rows, n)
     p.out, p.a, p.b = <char *>arrays.take(dz, True), <const char *>arrays.take(y), <const char *>arrays.take(dy)
     run_pieces(&p, threads)
 
 
 def softmax_cross_entropy(str isa, bint is_double, losses, dz, z, labels, int64_t threads):
     cdef Arrays arrays = Arrays()
-    cdef Pieces p = pieces(isa, is_double, SOFTMAX_CROSS_ENTROPY, 0, z.shape[0], z.shape[1], 1.0 / len(z))
+    cdef Pieces p = pieces(table_of(isa, is_double), SOFTMAX_CROSS_ENTROPY, 0, z.shape[0], z.shape[1], 1.0 / len(z))
     p.out, p.a = <char *>arrays.take(dz, True), <const char *>arrays.take(z)
     p.losses, p.labels = <double *>arrays.take(losses, True), <const int64_t *>arrays.take(labels)
     run_pieces(&p, threads)
@@ -478,7 +482,7 @@ def softmax_cross_entropy(str isa, bint is_double, losses, dz, z, labels, int64_
 
 def sgd_update(str isa, bint is_double, theta, gradient, double rate, int64_t threads):
     cdef Arrays arrays = Arrays()
-    cdef Pieces p = pieces(isa, is_double, SGD_UPDATE, 0, theta.size, 1, rate)
+    cdef Pieces p = pieces(table_of(isa, is_double), SGD_UPDATE, 0, theta.size, 1, rate)
     p.out, p.a = <char *>arrays.take(theta, True), <const char *>arrays.take(gradient)
     run_pieces(&p, threads)
 

@@ -140,6 +140,15 @@ cdef class Plain:
             self.limits = now
         return self.number
 
+    cdef int run_pieces(self, Pieces *p) except -1:
+        """The work, on several threads where it is enough for them; what is short keeps the GIL."""
+        cdef nn_team alone
+        if p.rows * p.n >= 2 * ELEMENTS_OF_A_THREAD:
+            return run_pieces(p, self.threads_of_call())
+        alone.index, alone.size = 0, 1
+        piece(p, &alone)
+        return check_pieces(p)
+
     cdef bint layer(self, nn_dense *d, x, w, kind, activation, threads, double flop_of_weight) except -1:
         """Sizes, x, w, the activation and the threads of a layer; False if they are not plain."""
         cdef nn_array *from_
@@ -232,13 +241,13 @@ cdef class Plain:
     def activation(self, z, dz, name, out):
         """f(z), or with the gradient dz of y: that of z, from y (z where the derivative needs it) in place of z.
 
-        In `out` unless that is None. Not for large ones, which have work for several threads.
+        In `out` unless that is None.
         """
         cdef nn_array *first
         cdef nn_array *gradient = NULL
         cdef nn_array *to
-        cdef const nn_table *table
-        cdef int64_t n, columns, activation
+        cdef Pieces p
+        cdef int64_t activation, columns
         kind = kind_of(z)
         code = self.codes.get(name) if type(name) is str else None
         if kind is None or code is None:
@@ -246,9 +255,7 @@ cdef class Plain:
         first = plain(z, kind, -1)
         if first == NULL:
             return None
-        n, columns, activation = size_of(first), first.dimensions[first.nd - 1], code
-        if n >= 2 * ELEMENTS_OF_A_THREAD:
-            return None
+        activation, columns = code, first.dimensions[first.nd - 1]
         if dz is not None:
             gradient = like(dz, first, kind)
             if gradient == NULL:
@@ -257,15 +264,15 @@ cdef class Plain:
         to = like(y, first, kind, True)
         if to == NULL:
             return None
-        table = self.tables[kind is FLOAT64]
-        if gradient == NULL:
-            table.activation(activation, n // columns, columns, to.data, first.data)
-        else:
-            table.activation_grad(activation, n // columns, columns, to.data, first.data, gradient.data)
+        p = pieces(self.tables[kind is FLOAT64], ACTIVATION, activation, size_of(first) // columns, columns)
+        p.out, p.a = to.data, first.data
+        if gradient != NULL:
+            p.kind, p.b = ACTIVATION_GRAD, gradient.data
+        self.run_pieces(&p)
         return y
 
     def softmax_cross_entropy(self, z, labels, out):
-        """(loss, dz), dz in `out` unless that is None. Not for large ones, nor for labels that are no classes."""
+        """(loss, dz), dz in `out` unless that is None. Not for labels that are no classes."""
         cdef nn_array *from_
         cdef nn_array *classes
         cdef nn_array *to
@@ -273,15 +280,13 @@ cdef class Plain:
         cdef double *losses
         cdef double total = 0
         cdef int64_t i, rows, n
-        cdef int status
+        cdef Pieces p
         kind = kind_of(z)
         from_ = plain(z, kind, 2) if kind is not None else NULL
         classes = plain(labels, INT64, 1) if from_ != NULL else NULL
         if classes == NULL or classes.dimensions[0] != from_.dimensions[0]:
             return None
         rows, n, label = from_.dimensions[0], from_.dimensions[1], <const int64_t *>classes.data
-        if rows * n >= 2 * ELEMENTS_OF_A_THREAD:
-            return None
         for i in range(rows):
             if not 0 <= label[i] < n:
                 return None
@@ -292,19 +297,21 @@ cdef class Plain:
         losses = <double *>calloc(rows, sizeof(double))
         if losses == NULL:
             raise MemoryError
-        status = self.tables[kind is FLOAT64].softmax_cross_entropy(rows, n, 1.0 / rows, losses, to.data, from_.data, label)
-        for i in range(rows):
-            total += losses[i]
-        free(losses)
-        if status:
-            raise MemoryError("out of memory for a row of softmax_cross_entropy")
+        p = pieces(self.tables[kind is FLOAT64], SOFTMAX_CROSS_ENTROPY, 0, rows, n, 1.0 / rows)
+        p.out, p.a, p.losses, p.labels = to.data, from_.data, losses, label
+        try:
+            self.run_pieces(&p)
+            for i in range(rows):
+                total += losses[i]
+        finally:
+            free(losses)
         return total / rows, dz
 
     def sgd_update(self, theta, gradient, lr):
-        """True: theta -= lr * gradient is done. Not for large ones, which have work for several threads."""
+        """True: theta -= lr * gradient is done."""
         cdef nn_array *to
         cdef nn_array *by
-        cdef int64_t n
+        cdef Pieces p
         kind = kind_of(theta)
         if kind is None or type(lr) is not float or not isfinite(lr):
             return None
@@ -312,8 +319,7 @@ cdef class Plain:
         by = like(gradient, to, kind) if to != NULL else NULL
         if by == NULL:
             return None
-        n = size_of(to)
-        if n >= 2 * ELEMENTS_OF_A_THREAD:
-            return None
-        self.tables[kind is FLOAT64].sgd_update(n, to.data, by.data, lr)
+        p = pieces(self.tables[kind is FLOAT64], SGD_UPDATE, 0, size_of(to), 1, lr)
+        p.out, p.a = to.data, by.data
+        self.run_pieces(&p)
         return True

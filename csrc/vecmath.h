@@ -1,8 +1,9 @@
 /* vecmath.h: functions of a vector as fixed sequences of FMAs: exp, expm1, log, log1p, tanh, sigmoid, atan, and the
  * parts of erfc.
  *
- * Arguments of the exponential family are reduced by a rounded multiple of ln 2 in two words; what remains is a
- * polynomial (float: Chebyshev interpolation over the reduced range; double: Taylor). Errors over all floats are in
+ * Arguments of the exponential family are reduced by a rounded multiple of ln 2 in two words (tanh: in one, its large
+ * values need no more); what remains is a polynomial (float: Chebyshev interpolation over the reduced range, of tanh
+ * searched on for the least error; double: Taylor, of tanh Chebyshev). Errors over all floats are in
  * docs/guarantees.md: at most 2 ULP in float, 3 in double. NaN goes through; subnormals count as zero, as everywhere
  * (flush_denormals).
  */
@@ -34,10 +35,12 @@ enum { MANTISSA_BITS = 23, EXPONENT_BIAS = 127 };
 #define SMALLEST FLT_MIN
 #endif
 #define LOG2_E 0x1.71547652b82fep+0
+#define LN2 0x1.62e42fefa39efp-1
 
 INLINE vec absolute(vec x) { return (vec)((ivec)x & ~(ivec)C(-0.0)); }
 INLINE vec with_sign(vec x, vec sign) { return (vec)((ivec)x | ((ivec)sign & (ivec)C(-0.0))); }
-INLINE vec power_of_2(ivec n) { return (vec)((n + isplat(EXPONENT_BIAS)) << MANTISSA_BITS); }
+/* 2^n from n + EXPONENT_BIAS in the low bits */
+INLINE vec power_of_2(ivec biased) { return (vec)(biased << MANTISSA_BITS); }
 
 INLINE vec polynomial(vec x, const double *c, const int terms)
 {
@@ -61,7 +64,7 @@ INLINE vec polynomial_2(vec x, const double *c, const int terms)
     return fma_(odd, x, even);
 }
 
-/* n = round(x / ln 2), r = x - n ln 2, |r| <= ln 2 / 2; returns (e^r - 1 - r) / r^2. */
+/* n = round(x / ln 2), r = x - n ln 2, |r| <= ln 2 / 2; returns (e^r - 1 - r) / r^2. n as power_of_2 takes it. */
 INLINE vec reduce_exp(vec x, ivec *n, vec *r)
 {
 #if NN_DOUBLE
@@ -70,8 +73,9 @@ INLINE vec reduce_exp(vec x, ivec *n, vec *r)
 #else
     static const double q[] = {0x1p-1, 0x1.5554dep-3, 0x1.55551ap-5, 0x1.120b62p-7, 0x1.6d10fcp-10};
 #endif
-    const vec shifted = fma_(x, C(LOG2_E), C(ROUNDING)), multiple = shifted - C(ROUNDING);
-    *n = (ivec)shifted - (ivec)C(ROUNDING);
+    const vec rounding = C(ROUNDING + EXPONENT_BIAS), shifted = fma_(x, C(LOG2_E), rounding);
+    const vec multiple = shifted - rounding;
+    *n = (ivec)shifted;
     *r = fnma_(multiple, C(LN2_LOW), fnma_(multiple, C(LN2_HIGH), x));
     return polynomial_2(*r, q, sizeof q / sizeof *q);
 }
@@ -82,8 +86,8 @@ INLINE vec vec_exp(vec x)
     vec r;
     const double low = -EXPONENT_BIAS * 0.72, high = EXPONENT_BIAS * 0.71; /* e^x is 0, infinite from there on */
     const vec q = reduce_exp(minimum(C(high), maximum(C(low), x)), &n, &r);
-    const ivec half = n >> 1; /* 2^n itself may be out of range */
-    return (fma_(r * r, q, r) + C(1)) * power_of_2(half) * power_of_2(n - half);
+    const ivec twice = n - (ivec)C(ROUNDING) + isplat(EXPONENT_BIAS), half = twice >> 1; /* 2^n may be out of range */
+    return (fma_(r * r, q, r) + C(1)) * power_of_2(half) * power_of_2(twice - half);
 }
 
 /* 2^n (e^r - 1) + (2^n - 1) for x <= 0 */
@@ -95,41 +99,37 @@ INLINE vec vec_expm1(vec x)
     return fma_(fma_(r * r, q, r), scale, scale - C(1));
 }
 
-/* e / (1 + e), e = exp(-|x|) in two words; 1 / (1 + e) for x >= 0. */
+/* q = e / (1 + e), e = exp(-|x|): e - e q for x <= 0, 1 - q for x > 0 */
 INLINE vec vec_sigmoid(vec x)
 {
     ivec n;
     vec r;
-    const vec q = reduce_exp(maximum(C(-EXPONENT_BIAS * 0.6929), C(0) - absolute(x)), &n, &r), scale = power_of_2(n);
-    const vec sum = C(1) + r, rest = fma_(r * r, q, r - (sum - C(1)));
-    const vec high = (sum + rest) * scale, low = (rest - ((sum + rest) - sum)) * scale;
-    const vec d = C(1) + high, d_low = ((C(1) - d) + high) + low;
-    const mask right = greater(x, C(0));
-    const vec top = choose(right, C(1), high), top_low = choose(right, C(0), low);
-    const vec inverse = C(1) / d, y = top * inverse;
-    return fma_((fnma_(y, d, top) + top_low) - y * d_low, inverse, y);
+    const vec q = reduce_exp(maximum(C(-EXPONENT_BIAS * 0.6929), with_sign(x, C(-0.0))), &n, &r), scale = power_of_2(n);
+    const vec e = (fma_(r * r, q, r) + C(1)) * scale, w = choose(greater(x, C(0)), C(1), e);
+    return fnma_(w, e / (C(1) + e), w);
 }
 
-/* sign(x) t / (t + 2), t = e^(2|x|) - 1 = 2^n (e^2r - 1) + (2^n - 1), |r| <= ln 2 / 4; the rounding of t + 2 put back.
+/* sign(x) h / (1 + h), h = (e^(2|x|) - 1) / 2 = 2^n (e^2r - 1) / 2 + (2^n - 1) / 2, |r| <= ln 2 / 4. The quotient of
+ * w = min(h, 1) is taken from w: h - h h/(1 + h) below 1, 1 - 1/(1 + h) above, where its error counts less than that of
+ * h/(1 + h) would. c: (e^2r - 1 - 2r) / 2r^2.
  */
 INLINE vec vec_tanh(vec x)
 {
 #if NN_DOUBLE
-    static const double c[] = {2,        4. / 3,    2. / 3,     4. / 15,     4. / 45,     8. / 315,
-                               2. / 315, 4. / 2835, 4. / 14175, 8. / 155925, 4. / 467775, 8. / 6081075};
+    static const double c[] = {0x1.0000000000001p+0,  0x1.5555555555556p-1, 0x1.5555555553d37p-2, 0x1.11111111109a6p-3,
+                               0x1.6c16c1789d1d7p-5,  0x1.a01a01a7cebcdp-7, 0x1.a019b8ca26fcfp-9, 0x1.71de0d85293b8p-11,
+                               0x1.2891d4ffbb0f9p-13, 0x1.af390ba7e6f47p-16};
     const double large = 19.1;
 #else
-    static const double c[] = {0x1p+1, 0x1.555556p+0, 0x1.5554eap-1, 0x1.1110ep-2, 0x1.6d4316p-4, 0x1.a124e4p-6};
+    static const double c[] = {0x1p+0, 0x1.5554a8p-1, 0x1.555424p-2, 0x1.12160cp-3, 0x1.6cfa9cp-5};
     const double large = 9.02;
 #endif
-    const vec a = minimum(C(large), absolute(x));
-    const vec shifted = fma_(a, C(2 * LOG2_E), C(ROUNDING)), multiple = shifted - C(ROUNDING);
-    const vec scale = power_of_2((ivec)shifted - (ivec)C(ROUNDING));
-    const vec r = fnma_(multiple, C(LN2_LOW / 2), fnma_(multiple, C(LN2_HIGH / 2), a));
-    const vec e = fma_(r * r, polynomial_2(r, c, sizeof c / sizeof *c), r + r);
-    const vec t = fma_(e, scale, scale - C(1)), d = t + C(2), y = t / d;
-    const vec lost = keep(greater(C(2), t), t - (d - C(2)));
-    return with_sign(fnma_(y * lost, fnma_(y, C(0.5), C(0.5)), y), x);
+    const vec a = minimum(C(large), absolute(x)), rounding = C(ROUNDING + EXPONENT_BIAS);
+    const vec shifted = fma_(a, C(2 * LOG2_E), rounding), scale = power_of_2((ivec)shifted);
+    const vec r = fnma_(shifted - rounding, C(LN2 / 2), a);
+    const vec e = fma_(r * r, polynomial_2(r, c, sizeof c / sizeof *c), r);
+    const vec h = fma_(e, scale, fma_(scale, C(0.5), C(-0.5))), w = minimum(C(1), h);
+    return with_sign(fnma_(w, w / (C(1) + h), w), x);
 }
 
 /* k ln 2 + log(1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1]: with s = f / (2 + f), log(1 + f) = f - f^2/2 + s (f^2/2 + R).

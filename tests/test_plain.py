@@ -247,10 +247,27 @@ def test_others_are_refused(isa: str, use: Any) -> None:
         assert not plain_ones.sgd_update(plain["y"], plain["y"].copy(), lr)
 
 
-def test_large_updates_are_refused(isa: str, use: Any) -> None:
-    """Threads may be worth their while."""
-    theta = np.zeros(1 << 17)
-    assert not use(isa).plain.sgd_update(theta, theta.copy(), 0.1)
+@each_dtype
+def test_long_work_is_shared(
+    isa: str, use: Any, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """The functions of elements and rows have the bits of one thread on several."""
+    monkeypatch.setenv("NNFAST_NUM_THREADS", "3")
+    plain = use(isa).plain
+    z, dy = arrays(700, 1, 301, dtype)[3:]
+    labels = np.arange(700) % 301
+    for name in ("tanh", "softmax"):
+        y = ops.activation(z, name, threads=1)
+        assert plain.activation(z, None, name, None).tobytes() == y.tobytes()
+        dz = ops.activation_grad(y, dy, name, threads=1)
+        assert plain.activation(y, dy, name, None).tobytes() == dz.tobytes()
+    loss, dz = ops.softmax_cross_entropy(z, labels, threads=1)
+    got, gradient = plain.softmax_cross_entropy(z, labels, None)
+    assert (got, gradient.tobytes()) == (loss, dz.tobytes())
+    one, several = z.copy(), z.copy()
+    ops.sgd_update(one, dy, 0.1, threads=1)
+    assert plain.sgd_update(several, dy, 0.1)
+    assert one.tobytes() == several.tobytes()
 
 
 def test_threads_are_asked_for_where_there_is_work(
