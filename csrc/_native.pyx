@@ -18,7 +18,7 @@ from nnfast.plan import Csr
 
 cdef extern from "nnfast.h" nogil:
     const char *NN_NAMES
-    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_MORE, NN_PYTHON
+    enum: NN_MAX_ATTRIBUTES, NN_MAX_INPUTS, NN_NOT_FINITE, NN_MORE, NN_PYTHON, NN_IDENTITY, NN_RELU
     ctypedef struct nn_row:
         int64_t op
         double attributes[NN_MAX_ATTRIBUTES]

@@ -32,7 +32,7 @@ typedef struct task {
     bool near_w;      /* whole panels of W are read where they lie */
     int height;       /* rows at a time */
     int64_t own_size; /* of the panels that a thread packs for itself, a block of rows high */
-    real *packed;     /* NULL, or the team's W in panels [n_in][width] */
+    real *packed;     /* the team's W in panels [n_in][width], those that are packed */
     const real *dz;   /* [rows][dz_row]; of a row whole panels may be read */
     real *own_dz;     /* NULL, or where it is made */
     int64_t dz_row;
@@ -394,7 +394,7 @@ static int run(task *t, sizes n, void (*work)(void *, const nn_team *))
     real *memory = nn_take_scratch(size * sizeof *memory), *at = memory;
     if (!memory) return -1;
     t->scratch = at, at += threads * t->scratch_size;
-    if (n.packed) t->packed = at, at += n.packed;
+    t->packed = at, at += n.packed;
     if (n.dz) t->dz = t->own_dz = at, at += n.dz;
     if (n.panels) t->dz_panels = at, at += n.panels;
     if (n.turned) t->dz_turned = at;
@@ -407,16 +407,17 @@ int FN(dense_forward_array)(const nn_dense *d)
 {
     const bool far = d->n_in * d->n_out * sizeof(real) > L2 && d->rows <= 2 * BLOCK;
     const bool by_panels = far || 4 * d->rows <= d->n_out || (d->threads == 1 && d->rows <= ROWS);
-    const int64_t columns = round_up(d->n_out, WIDEST);
+    const bool near = d->rows <= (by_panels ? FEW : SOME) || d->n_out * sizeof(real) % 1024;
+    const int64_t columns = round_up(d->n_out, WIDEST), packed = near && d->n_out % 16 == 0 ? 0 : columns;
     task t = {.d = d,
               .widest = widest_panel(d->rows),
               .by_panels = by_panels,
-              .own_size = by_panels ? at_most(BLOCK, d->n_in) * at_most(GROUP * WIDEST, columns) : 0,
-              .near_w = d->rows <= (by_panels ? FEW : SOME) || d->n_out * sizeof(real) % 1024,
+              .own_size = by_panels ? at_most(BLOCK, d->n_in) * at_most(GROUP * WIDEST, packed) : 0,
+              .near_w = near,
               .height = by_panels ? (int)d->rows : TALL};
-    return run(
-        &t, (sizes){.packed = by_panels ? 0 : d->n_in * columns, .scratch = columns + t.own_size + t.height * WIDEST},
-        forward_work);
+    return run(&t,
+               (sizes){.packed = by_panels ? 0 : d->n_in * packed, .scratch = columns + t.own_size + t.height * WIDEST},
+               forward_work);
 }
 
 int FN(dense_backward_array)(const nn_dense *d)

@@ -36,7 +36,9 @@ cdef enum:
     BLOCK = 256  # rows of a block sum of dW
     CONTIGUOUS = 0x1, ALIGNED = 0x100, WRITEABLE = 0x400  # NumPy's flags
 
-cdef double SERIAL_BELOW = 0.5e6  # FLOP a thread, as Job.serial_below
+# What a thread must have to do, in FLOP of float32; those of float64 count twice, an element of a function as FUNCTION: a
+# second thread costs 1.6 us.
+cdef double SERIAL_BELOW = 0.4e6, FUNCTION = 80
 cdef double FLOP_OF_A_CALL = 2e10  # between two looks at signals
 cdef int64_t BYTES_OF_DZ = 1 << 24  # of both its copies: malloc() gives what is larger as pages to be cleared
 
@@ -149,7 +151,7 @@ cdef class Plain:
         piece(p, &alone)
         return check_pieces(p)
 
-    cdef bint layer(self, nn_dense *d, x, w, kind, activation, threads, double flop_of_weight) except -1:
+    cdef bint layer(self, nn_dense *d, x, w, kind, activation, threads, bint backward) except -1:
         """Sizes, x, w, the activation and the threads of a layer; False if they are not plain."""
         cdef nn_array *from_
         cdef nn_array *weights
@@ -163,7 +165,8 @@ cdef class Plain:
             return False
         d.rows, d.n_in, d.n_out, d.activation = from_.dimensions[0], weights.dimensions[0], weights.dimensions[1], code
         d.x, d.w = from_.data, weights.data
-        useful = flop_of_weight * d.rows * d.n_in * d.n_out / SERIAL_BELOW
+        flop = 6.0 * d.n_in if backward else 2.0 * d.n_in + (0 if code == NN_IDENTITY or code == NN_RELU else FUNCTION)
+        useful = flop * d.rows * d.n_out * (2 if kind is FLOAT64 else 1) / SERIAL_BELOW
         d.threads = 1 if useful < 2 else min(useful, self.threads_of_call() if threads is None else threads)
         return True
 
@@ -177,11 +180,15 @@ cdef class Plain:
             most = min(most, BLOCK * max(1, BYTES_OF_DZ // (2 * d.n_out * size * BLOCK)))
         calls = (d.rows + most - 1) // most
         most = (d.rows + calls * BLOCK - 1) // (calls * BLOCK) * BLOCK
+        kernel = table.dense_backward if backward else table.dense_forward
         cdef int status
         while left > 0:
             d.rows = min(left, most)
-            with nogil:
-                status = (table.dense_backward if backward else table.dense_forward)(d)
+            if flop * d.rows < SERIAL_BELOW:  # over before another thread could take the GIL
+                status = kernel(d)
+            else:
+                with nogil:
+                    status = kernel(d)
             if status:
                 raise MemoryError(f"out of memory for the workspace of dense_{'backward' if backward else 'forward'}")
             left -= d.rows
@@ -202,7 +209,7 @@ cdef class Plain:
         cdef nn_dense d
         cdef nn_array *more
         kind = kind_of(x)
-        if not self.layer(&d, x, w, kind, activation, threads, 2.0):
+        if not self.layer(&d, x, w, kind, activation, threads, False):
             return None
         if b is not None:
             more = plain(b, kind, 1)
@@ -223,7 +230,7 @@ cdef class Plain:
         cdef nn_array *to
         cdef nn_array *slope
         kind = kind_of(x)
-        if not self.layer(&d, x, w, kind, activation, threads, 6.0):
+        if not self.layer(&d, x, w, kind, activation, threads, True):
             return None
         to = matrix(y, kind, d.rows, d.n_out)
         slope = matrix(dy, kind, d.rows, d.n_out)

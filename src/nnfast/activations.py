@@ -21,6 +21,7 @@ NAMES = (
 """In the order of csrc/nnfast.h."""
 
 ALIASES = {"linear": "identity", "logistic": "sigmoid"}
+_FOUND = {name: name for name in NAMES} | ALIASES
 
 NEEDS_Z = frozenset({"gelu", "silu"})
 """Not monotone: the derivative is a function of the input z, which the output does not tell."""
@@ -33,7 +34,7 @@ def canonical(name: str | None) -> str:
     """Return the name used in plans; None is the identity. ValueError or TypeError otherwise."""
     if name is None:
         return "identity"
-    found = ALIASES.get(name, name) if isinstance(name, str) else name
-    if not isinstance(found, str) or found not in NAMES:
+    found = _FOUND.get(name) if isinstance(name, str) else None
+    if found is None:
         raise checks.unknown("activation", name, (*NAMES, *ALIASES))
     return found
