@@ -5,7 +5,8 @@
  * the pool back (omp_pause_resource_all, OpenMP 5.0; where the runtime lacks it, a child runs on one thread).
  *
  * Where other programs, or the idle threads of another library, hold the processors, a team waits for time slices of
- * milliseconds at each barrier. A caller that has waited so works alone for ten times as long before it asks again.
+ * milliseconds at each barrier. A caller that has waited so in two calls running, for one may have woken its threads,
+ * works alone for ten times as long before it asks again.
  */
 #define _GNU_SOURCE
 #include "team.h"
@@ -137,6 +138,7 @@ void nn_parallel(int64_t threads, void (*work)(void *, const nn_team *), void *a
 {
     static _Thread_local int pool = 1, age; /* the last team of this thread, which libgomp keeps; forks before it */
     static _Thread_local double alone;      /* until then */
+    static _Thread_local bool late;         /* the last team was */
     if (age != atomic_load(&forks)) pool = 1, age = atomic_load(&forks);
     int wanted = threads < MAX_THREADS ? (int)threads : MAX_THREADS;
     if (forked || omp_in_parallel()) wanted = 1;
@@ -157,7 +159,9 @@ void nn_parallel(int64_t threads, void (*work)(void *, const nn_team *), void *a
         if (!index) done = nn_now();
     }
     const double end = nn_now(), waited = shared.waited + (end - done);
-    if (waited > SLICE && 2 * waited > end - start) alone = end + 10 * waited;
+    const bool again = late;
+    late = waited > SLICE && 2 * waited > end - start;
+    if (late && again) alone = end + 10 * waited;
 }
 
 int nn_max_threads(void) { return omp_get_max_threads(); }

@@ -20,4 +20,4 @@ def test_who_waited_works_alone_for_a_while(tmp_path: Path, where: tuple[str, ..
     command = ["gcc", "-O2", "-Wall", "-Werror", "-fopenmp", f"-I{ROOT / 'csrc'}", *sources]
     subprocess.run([*command, "-o", str(program), "-ldl", "-lpthread"], check=True)
     said = subprocess.run([str(program), *where], check=True, capture_output=True, text=True)
-    assert said.stdout == "2 1 2\n"
+    assert said.stdout == "2 2 1 2\n"

@@ -1,4 +1,4 @@
-/* team.c: prints the sizes of three teams. In the first the caller waits at the end; with an argument, at a barrier. */
+/* team.c: prints the sizes of four teams. In two the caller waits at the end; with an argument, at a barrier. */
 #include <stdio.h>
 #include <time.h>
 
@@ -24,14 +24,15 @@ static void work(void *size, const nn_team *team)
 int main(int n, char **arguments)
 {
     (void)arguments;
-    int first, next, last;
+    int sizes[4];
     barrier = n > 1;
+    nn_parallel(2, work, sizes);
     const double start = nn_now();
-    nn_parallel(2, work, &first);
+    nn_parallel(2, work, sizes + 1);
     const double taken = nn_now() - start;
     late = 0;
-    nn_parallel(2, work, &next);
+    nn_parallel(2, work, sizes + 2);
     nap(11 * taken);
-    nn_parallel(2, work, &last);
-    printf("%d %d %d\n", first, next, last);
+    nn_parallel(2, work, sizes + 3);
+    printf("%d %d %d %d\n", sizes[0], sizes[1], sizes[2], sizes[3]);
 }
