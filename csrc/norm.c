@@ -104,6 +104,7 @@ INLINE void statistics_of(const int size, const program *p, const layer *l, int 
 void FN(batch_statistics)(const program *p, const layer *l, int rows, int first, int end)
 {
     int j = first;
+    end = (int)at_most(end, round_up(l->n_out, LANES)); /* it may be a multiple of 16 */
     for (; j + GROUP * LANES <= end; j += GROUP * LANES) statistics_of(GROUP, p, l, rows, j);
     for (; j < end; j += LANES) statistics_of(1, p, l, rows, j);
 }
