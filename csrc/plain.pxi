@@ -40,7 +40,7 @@ cdef enum:
 # second thread costs 1.6 us.
 cdef double SERIAL_BELOW = 0.4e6, FUNCTION = 80
 cdef double FLOP_OF_A_CALL = 2e10  # between two looks at signals
-cdef int64_t BYTES_OF_DZ = 1 << 24  # of both its copies: malloc() gives what is larger as pages to be cleared
+cdef int64_t BYTES_OF_DZ = 1 << 24  # of both its copies: the memory of more rows might not be kept for the next call (scratch.c)
 
 cdef object ARRAY = ndarray, FLOAT32 = dtype("float32"), FLOAT64 = dtype("float64"), INT64 = dtype("int64")
 cdef nn_new_array new_array = NN_NEW_ARRAY(<void **>PyCapsule_GetPointer(_ARRAY_API, NULL))

@@ -90,9 +90,10 @@ def current(request: pytest.FixtureRequest, use: Callable[[str], Any]) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """With NNFAST_REQUIRE_PACKAGES=1, where all packages are there, a skip for a missing one is a failure."""
+    """With NNFAST_REQUIRE_PACKAGES=1, where all packages and gcc are there, a skip for a missing one is a failure."""
     report = yield
     reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
-    if os.environ.get("NNFAST_REQUIRE_PACKAGES") == "1" and "could not import" in reason:
+    missing = "could not import" in reason or reason.endswith("no gcc")
+    if os.environ.get("NNFAST_REQUIRE_PACKAGES") == "1" and missing:
         report.outcome, report.longrepr = "failed", f"{item.nodeid}: {reason}"
     return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,20 @@ def test_wide_layers_are_their_parts(fma_isa: str, use: Any, dtype: str, threads
     part, sums = plain.dense_backward(left[0], w[many], y, dy, "tanh", False, 1)[1:]
     assert part.tobytes() == dw[many].tobytes()
     assert sums.tobytes() == db.tobytes()
+
+
+def test_calls_at_once_do_not_share_their_memory(isa: str, use: Any) -> None:
+    """Of different sizes, so that each finds what another has left."""
+    plain = use(isa).plain
+    operands = [arrays(300 + 40 * i, 130, 150, "float32") for i in range(4)]
+
+    def gradients(i: int) -> list[Any]:
+        x, w, _, y, dy = operands[i % 4]
+        return bits(plain.dense_backward(x, w, y, dy, "tanh", True, 2))
+
+    expected = [gradients(i) for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(gradients, range(64))) == expected * 16
 
 
 def test_long_work_is_cut_between_blocks(fma_machines: list[Any]) -> None:

@@ -2,7 +2,7 @@
 
 They take arrays of any strides, byte order and real type, read-only ones too, and compute in
 float32 if all operands fit in it, else in float64. ``out`` receives the result and is returned; it
-must not overlap an operand.
+must not overlap an operand. A call's working memory is kept for the next one, up to 64 MB.
 """
 
 from __future__ import annotations
